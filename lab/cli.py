@@ -1,0 +1,160 @@
+"""The command line: which commands there are, where they live, and how mistakes are told.
+
+Commands are imported when they are called, never before: `lab --help` and every start stay fast, and a
+command whose room is not built yet is simply not there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import click
+
+from lab import __version__, bootstrap
+from lab.errors import UserError
+
+DONE, NOT_PASSED, USED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = {
+    "dashboard": ("lab.dashboard.commands:dashboard", "start everything and watch it live (the default)"),
+    "up": ("lab.launcher.commands:up", "start the services and the gateway without the dashboard"),
+    "attach": ("lab.dashboard.commands:attach", "open a dashboard on a gateway that already runs"),
+    "demo": ("lab.scenarios.commands:demo", "a tour without a terminal: hit, 429, breaker, WebSocket"),
+    "scenarios": ("lab.scenarios.commands:scenarios_", "list the failure scenarios"),
+    "run": ("lab.scenarios.commands:run", "play one failure scenario and check what is seen"),
+    "load": ("lab.load.commands:load", "send traffic to the running gateway"),
+    "fault": ("lab.faults.commands:fault", "break a running service on purpose, and mend it"),
+    "exercises": ("lab.exercises.commands:exercises", "list the exercises and how far you are"),
+    "check": ("lab.exercises.commands:check", "check your solution of an exercise"),
+    "watch": ("lab.exercises.commands:watch", "check again whenever you save"),
+    "hint": ("lab.exercises.commands:hint", "show the next hint for an exercise"),
+    "reset": ("lab.exercises.commands:reset", "start an exercise over"),
+    "solution": ("lab.exercises.commands:solution", "show the worked solution of an exercise"),
+    "plug": ("lab.exercises.commands:plug", "put your class into the running gateway"),
+    "unplug": ("lab.exercises.commands:unplug", "take your class out of the running gateway"),
+    "grade": ("lab.grading.commands:grade", "grade one submission or a folder of them"),
+    "bench": ("lab.load.bench:bench", "measure the gateway against its peers"),
+    "doctor": ("lab.launcher.commands:doctor", "look for what keeps the lab from running"),
+    "test": ("lab.cli:test", "run the lab's own tests; arguments go to pytest"),
+}
+"""Name → where its click command is, and its line in the help."""
+
+
+def is_built(name: str) -> bool:
+    """True where the module that holds the command exists."""
+    try:
+        return find_spec(COMMANDS[name][0].partition(":")[0]) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are a table of names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if is_built(name)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS or not is_built(cmd_name):
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{match[0]}'?" if match else f"there are {', '.join(known)}"
+            raise click.UsageError(f"no command '{name}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, no_args_is_help=False)
+@click.version_option(__version__, prog_name="gateway-lab")
+@click.pass_context
+def lab(ctx: click.Context) -> int | None:
+    """Gateway Lab: read an API gateway, break one, write parts of one.
+
+    Without a command: the dashboard, or the demo where standard output is no terminal.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    command = lab.get_command(ctx, "dashboard" if sys.stdout.isatty() else "demo")
+    if command is None:
+        click.echo(ctx.get_help())
+        return None
+    status: int | None = ctx.invoke(command)
+    return status
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> int:
+    """Run the lab's own tests; ARGUMENTS go to pytest.
+
+    The whole suite runs in two processes; as soon as tests are named or pytest is to talk to the terminal, it
+    runs in one.
+    """
+    os.chdir(bootstrap.ROOT)
+    # A file's tests stay together: they share servers.
+    parallel = ["-n", "2", "--dist", "loadfile"] if runs_whole_suite(arguments) else []
+    return bootstrap.replace_process([sys.executable, "-m", "pytest", *parallel, *arguments])
+
+
+def runs_whole_suite(arguments: tuple[str, ...]) -> bool:
+    """True where pytest's arguments neither choose tests nor ask for a process or a terminal of their own."""
+    serial = (
+        "-n",
+        "--numprocesses",
+        "--dist",
+        "-p",
+        "--pdb",
+        "--trace",
+        "-s",
+        "--capture",
+        "-k",
+        "-m",
+        "--lf",
+    )
+    return not any(a.startswith(serial) or not a.startswith("-") for a in arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line; the value is the exit status (0 done, 1 not passed, 2 used wrongly)."""
+    try:
+        result = lab.main(args=arguments, prog_name="lab", standalone_mode=False)
+        return result if isinstance(result, int) else DONE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "lab"
+        complain(f"{path}: {error.format_message()} (see '{path} --help')")
+        return USED_WRONGLY
+    except click.ClickException as error:
+        complain(f"lab: {error.format_message()}")
+        return error.exit_code
+    except UserError as error:
+        complain(f"lab: {error}")
+        return USED_WRONGLY
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it, as in `lab exercises | head -1`; leave quietly, also
+        # when the interpreter flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def complain(message: str) -> None:
+    """One line on standard error, whatever the message holds."""
+    print(" ".join(message.split()), file=sys.stderr)

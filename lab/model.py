@@ -8,6 +8,7 @@ or calls it again.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
@@ -123,6 +124,7 @@ class Exchange:
         "attempts",
         "body",
         "breaker",
+        "bytes_out",
         "cache",
         "cache_status",
         "client",
@@ -138,11 +140,13 @@ class Exchange:
         "peer",
         "query",
         "raw_path",
+        "refusal",
         "request_id",
         "rest",
         "scheme",
         "service",
         "started",
+        "trusted",
     )
 
     def __init__(
@@ -181,6 +185,8 @@ class Exchange:
         """The address at the other end of the socket."""
         self.client = client or peer
         """The address the request is counted for: the peer, or what a trusted proxy says."""
+        self.trusted = False
+        """Whether the peer is one of `trusted_proxies`, whose forwarding headers are believed."""
         self.scheme = scheme
         self.host = host
         self.http_version = http_version
@@ -198,6 +204,10 @@ class Exchange:
         self.cache: str | None = None
         """HIT, MISS or BYPASS."""
         self.cache_status: bytes | None = None
+        self.bytes_out = 0
+        """Bytes of the body that went to the client so far."""
+        self.refusal: Response | None = None
+        """What the edge answers by itself: a request that names no service or may not be forwarded."""
         self.breaker: str | None = None
         """The state of the service's circuit breaker as this exchange met it."""
 
@@ -268,7 +278,11 @@ class Response:
         callbacks, self._on_end = self._on_end, None
         if callbacks is not None:
             for callback in callbacks:
-                callback(error)
+                try:
+                    callback(error)
+                except Exception:
+                    # One stage's mistake must not keep the others from hearing that it is over.
+                    logging.getLogger("gateway").exception("a stage failed at the end of an exchange")
 
     async def aclose(self, error: BaseException | None = None) -> None:
         """Let go of the body and of the connection behind it."""

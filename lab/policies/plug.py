@@ -35,7 +35,9 @@ def find(use: str, built_in: Mapping[str, type[Any]]) -> type[Any]:
     module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
     found = getattr(module, name, None)
     if found is None:
-        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
+        classes = [
+            n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__
+        ]
         match = difflib.get_close_matches(name, classes, n=1)
         hint = f"; did you mean '{match[0]}'?" if match else f"; it has {', '.join(classes) or 'no classes'}"
         raise PlugError(f"use: {where} has no class '{name}'{hint}")

@@ -1,0 +1,104 @@
+"""The gateway as one ASGI application: the edge in front, FastAPI for the gateway's own paths behind it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import lab
+from lab.control import api
+from lab.control.feed import Feed
+from lab.control.metrics import Metrics
+from lab.control.swap import Policies
+from lab.model import Clock, Exchange, Response
+from lab.policies import Context, Stage
+from lab.policies.access_log import AccessLog
+from lab.policies.pipeline import compose
+from lab.policies.plug import PlugError
+from lab.proxy.edge import Edge, Receive, Send
+from lab.proxy.forward import Forward
+from lab.proxy.server import install
+from lab.proxy.services import Directory
+from lab.settings import ConfigError, Settings
+
+
+class Gateway(FastAPI):
+    """What `uvicorn gateway:app` serves.
+
+    A FastAPI application whose router only ever sees the gateway's own paths: a request whose first segment
+    names a service goes through the pipeline and never touches it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Sequence[type[Stage]],
+        *,
+        clock: Clock = time.monotonic,
+        wall: Clock = time.time,
+    ) -> None:
+        super().__init__(
+            title="Gateway Lab",
+            version=lab.__version__,
+            summary="The gateway's own API. Services are reached at /{service}/….",
+            redoc_url=None,
+            lifespan=_lifespan,
+        )
+        self.settings_in_force = settings
+        self.feed = Feed(wall)
+        self.wall = wall
+        self.clock = clock
+        self.started = wall()
+        self.draining = False
+        self.services = Directory(settings.services, clock=clock, emit=self.feed.emit)
+        context = Context(services=self.services.settings, clock=clock, wall=wall, emit=self.feed.emit)
+        try:
+            stages = [stage(getattr(settings, stage.section, None), context) for stage in pipeline]
+        except PlugError as error:
+            raise ConfigError(str(error)) from None
+        forward = Forward(self.services, settings.limits, clock, settings.admin.token)
+        handler, slots = compose(stages, forward)
+        outer, _ = compose([stage for stage in stages if getattr(stage, "always", False)], _refuse)
+        self.policies = Policies(slots, settings, context, self.feed.emit)
+        self.access_log = next(stage for stage in stages if isinstance(stage, AccessLog))
+        self.tally = self.access_log.tally
+        own = api.protect(super().__call__, settings.admin.token)
+        self.edge = Edge(handler, outer, own, self.services, settings.limits, settings.trusted_proxies, clock)
+        self.metrics = Metrics(self.tally, self.services, self.policies.breakers, self.connections)
+        api.mount(self)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            install(receive, self, self.settings_in_force.limits)
+            await super().__call__(scope, receive, send)
+        else:
+            await self.edge(scope, receive, send)
+
+    def connections(self) -> dict[str, int]:
+        """Open connections of clients by kind."""
+        return dict(self.edge.connections)
+
+
+async def _refuse(exchange: Exchange) -> Response:
+    """The last step for what the edge has decided itself."""
+    assert exchange.refusal is not None
+    return exchange.refusal
+
+
+@asynccontextmanager
+async def _lifespan(gateway: FastAPI) -> AsyncIterator[None]:
+    assert isinstance(gateway, Gateway)
+    logging.getLogger("gateway").setLevel(logging.INFO)
+    gateway.services.start()
+    try:
+        yield
+    finally:
+        gateway.draining = True
+        await gateway.policies.aclose()
+        await gateway.services.stop()
+        gateway.access_log.close()

@@ -1,0 +1,119 @@
+"""The whole state as one document, and the part of it that a tick repeats (see docs/architecture.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import lab
+
+if TYPE_CHECKING:
+    from lab.control.app import Gateway
+
+TOTALS = (
+    "requests",
+    "1xx",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    "aborted",
+    "admitted",
+    "limited",
+    "hits",
+    "misses",
+    "bypasses",
+    "upstream_calls",
+    "retries",
+    "failures",
+    "rejected",
+    "bytes_out",
+)
+PER_SERVICE = ("requests", "failures", "upstream_calls", "retries", "hits", "misses", "limited", "rejected")
+SAMPLE = 20
+"""Access log entries in a tick at most."""
+
+
+def figures(gateway: Gateway) -> dict[str, Any]:
+    """What changes with the traffic."""
+    tally = gateway.tally
+    now = gateway.clock()
+    totals = {name: tally.totals[name] for name in TOTALS}
+    auth = gateway.policies.state("auth")
+    totals["unauthorized"] = auth.get("unauthorized", 0)
+    totals["forbidden"] = auth.get("forbidden", 0)
+    cache = gateway.policies.state("cache")
+    totals["stale"] = cache.get("stale", 0)
+    totals["coalesced"] = cache.get("coalesced", 0)
+    return {
+        "connections": gateway.connections(),
+        "in_flight": tally.in_flight,
+        "totals": totals,
+        "latency": tally.recent.quantiles(now),
+        "services": {name: _service(gateway, name, now) for name in gateway.services},
+    }
+
+
+def _service(gateway: Gateway, name: str, now: float) -> dict[str, Any]:
+    service = gateway.services[name]
+    pool = service.upstream.figures
+    counts = gateway.tally.services.get(name, {})
+    recent = gateway.tally.recent_by_service.get(name)
+    breaker = gateway.policies.breakers().get(name)
+    return {
+        "health": service.health,
+        "detail": service.health_detail,
+        "in_flight": gateway.policies.state("bulkhead").get("services", {}).get(name, {}).get("in_flight", 0),
+        "breaker": breaker
+        or {"state": "closed", "forced": False, "since": gateway.started, "failures": 0, "retry_after": 0.0},
+        "pool": {"in_use": pool.in_use, "idle": pool.idle, "waiting": pool.waiting, "limit": pool.limit},
+        "totals": {key: counts.get(key, 0) for key in PER_SERVICE},
+        "latency": recent.quantiles(now) if recent else {"p50": None, "p95": None, "p99": None},
+    }
+
+
+def snapshot(gateway: Gateway) -> dict[str, Any]:
+    """Everything a viewer needs to begin with."""
+    document = {
+        "type": "snapshot",
+        "seq": gateway.feed.seq,
+        "time": round(gateway.wall(), 3),
+        "uptime": round(gateway.wall() - gateway.started, 3),
+        "version": lab.__version__,
+        "pid": os.getpid(),
+        **figures(gateway),
+        "policies": gateway.policies.snapshot(),
+        "clients": gateway.policies.state("rate_limit").get("clients", []),
+        "paths": [{"path": path, "requests": count} for path, count in gateway.tally.paths.most(20)],
+        "events": list(gateway.feed.events),
+        "requests": [json.loads(line) for line in gateway.access_log.recent],
+    }
+    for name, entry in document["services"].items():
+        entry["url"] = str(gateway.services[name].url)
+    return document
+
+
+class Ticks:
+    """Makes the ticks: the figures, and a sample of the access log since the last one."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._seen = gateway.access_log.lines
+
+    def __call__(self) -> dict[str, Any]:
+        log = self._gateway.access_log
+        new = log.lines - self._seen
+        self._seen = log.lines
+        wanted = min(new, SAMPLE, len(log.recent))
+        lines = [log.recent[i - wanted] for i in range(wanted)]
+        return {
+            **figures(self._gateway),
+            "requests": [json.loads(line) for line in lines],
+            "skipped": new - wanted,
+            "policies": self._gateway.policies.snapshot(),
+            "clients": self._gateway.policies.state("rate_limit").get("clients", []),
+            "paths": [
+                {"path": path, "requests": count} for path, count in self._gateway.tally.paths.most(20)
+            ],
+        }

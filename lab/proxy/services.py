@@ -1,0 +1,210 @@
+"""The services behind the gateway: their settings, connections and health, changed while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import httpx
+
+from lab.model import Clock, Emit, ignore
+from lab.policies.access_log import Histogram
+from lab.proxy.upstream import Upstream
+from lab.settings import ServiceSettings
+
+Health = Literal["up", "down", "unknown"]
+
+
+class Service:
+    """One service: where it is, its connection pool, and how it is doing."""
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self.settings = settings
+        url = httpx.URL(settings.url)
+        self.url = url
+        self.prefix = url.raw_path.rstrip(b"/")
+        """The path of the service's own address, put before what the client asks for."""
+        self.host = url.netloc
+        """The Host header that the service gets."""
+        self.connect_timeout = min(2.0, settings.timeout)
+        self.upstream = Upstream(url, limit=settings.pool)
+        self.durations = Histogram()
+        """Seconds until the response head, per attempt."""
+        self.health: Health = "unknown"
+        self.health_detail = "not checked yet" if settings.health else "no health path configured"
+        self.checked: float | None = None
+        self.failed_checks = 0
+
+    @property
+    def down(self) -> bool:
+        return self.health == "down"
+
+    async def aclose(self) -> None:
+        await self.upstream.aclose()
+
+
+class Directory(Mapping[str, Service]):
+    """The services by name. `settings` is the same map for those who need no more than the settings."""
+
+    CHECK_EVERY = 5.0
+    """Seconds between two health checks of a service that is well."""
+    CHECK_DOWN_EVERY = 1.0
+    """Seconds between two checks of a service that is down."""
+    FAILURES = 3
+    """Failed checks in a row that mark a service down; one that succeeds marks it up."""
+
+    def __init__(
+        self,
+        services: Mapping[str, ServiceSettings],
+        *,
+        clock: Clock = time.monotonic,
+        emit: Emit = ignore,
+    ) -> None:
+        self._clock = clock
+        self._emit = emit
+        self.settings: dict[str, ServiceSettings] = {}
+        self._services: dict[str, Service] = {}
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._running = False
+        for name, settings in services.items():
+            self.put(name, settings)
+
+    def __getitem__(self, name: str) -> Service:
+        return self._services[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._services)
+
+    def __len__(self) -> int:
+        return len(self._services)
+
+    # -- changes while running -------------------------------------------------------------------------------
+
+    def put(self, name: str, settings: ServiceSettings) -> None:
+        """Add a service or replace one; exchanges in flight finish on the old connections."""
+        old = self._services.get(name)
+        if old is not None and old.settings == settings:
+            return
+        service = Service(name, settings)
+        self._services[name] = service
+        self.settings[name] = settings
+        if old is not None:
+            self._retire(old)
+        if self._running:
+            self._watch(service)
+
+    def remove(self, name: str) -> None:
+        """Take a service out; raises KeyError where there is none of that name."""
+        service = self._services.pop(name)
+        del self.settings[name]
+        if (check := self._checks.pop(name, None)) is not None:
+            check.cancel()
+        self._retire(service)
+
+    def _retire(self, service: Service) -> None:
+        if not self._running:
+            return
+        task = asyncio.ensure_future(service.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # -- health ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the health checks of the services that have a health path."""
+        self._running = True
+        for service in self._services.values():
+            self._watch(service)
+
+    async def stop(self) -> None:
+        self._running = False
+        tasks = [*self._checks.values(), *self._closing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._checks.clear()
+        for service in self._services.values():
+            await service.aclose()
+
+    def _watch(self, service: Service) -> None:
+        if (old := self._checks.pop(service.name, None)) is not None:
+            old.cancel()
+        if service.settings.health is not None:
+            self._checks[service.name] = asyncio.ensure_future(self._keep_checking(service))
+
+    async def _keep_checking(self, service: Service) -> None:
+        async with prober(service) as client:
+            while True:
+                await self.check(service, client)
+                await asyncio.sleep(self.CHECK_DOWN_EVERY if service.down else self.CHECK_EVERY)
+
+    async def check(self, service: Service, client: httpx.AsyncClient) -> bool:
+        """One health check; updates and returns whether the service answered 2xx."""
+        try:
+            response = await client.get(service.prefix.decode("ascii") + (service.settings.health or "/"))
+            ok, detail = response.is_success, f"answered {response.status_code}"
+        except httpx.HTTPError as error:
+            # The type says what happened; the text may hold the address, which /health must not show.
+            ok, detail = False, type(error).__name__
+        service.checked = self._clock()
+        service.health_detail = detail
+        service.failed_checks = 0 if ok else service.failed_checks + 1
+        if ok:
+            self._mark(service, "up", detail)
+        elif service.failed_checks >= self.FAILURES:
+            self._mark(service, "down", detail)
+        return ok
+
+    def _mark(self, service: Service, health: Health, reason: str) -> None:
+        if service.health != health:
+            before, service.health = service.health, health
+            self._emit("health", service=service.name, **{"from": before, "to": health}, reason=reason)
+
+    async def ask(self, name: str) -> dict[str, Any]:
+        """How the service is right now, checked at this moment; its recorded health is left to the checks."""
+        service = self._services[name]
+        started = self._clock()
+        result: dict[str, Any] = {"service": name}
+        if service.settings.health is None:
+            port = service.url.port or {"https": 443}.get(service.url.scheme, 80)
+            try:
+                async with asyncio.timeout(service.connect_timeout):
+                    _, writer = await asyncio.open_connection(service.url.host, port)
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+                ok, detail = True, "accepts connections"
+            except (OSError, TimeoutError) as error:
+                ok, detail = False, type(error).__name__
+        else:
+            async with prober(service) as client:
+                try:
+                    response = await client.get(service.prefix.decode("ascii") + service.settings.health)
+                    ok, detail = response.is_success, f"answered {response.status_code}"
+                except httpx.HTTPError as error:
+                    ok, detail = False, type(error).__name__
+        result |= {
+            "status": "up" if ok else "down",
+            "marked": service.health,
+            "detail": detail,
+            "duration_ms": round((self._clock() - started) * 1000, 3),
+        }
+        return result
+
+
+def prober(service: Service) -> httpx.AsyncClient:
+    """A client for health checks, on a connection of its own: a full pool must not look like a dead service."""
+    timeout = min(2.0, service.settings.timeout)
+    origin = httpx.URL(scheme=service.url.scheme, host=service.url.host, port=service.url.port)
+    return httpx.AsyncClient(
+        transport=Upstream(service.url, limit=1),
+        base_url=origin,
+        timeout=httpx.Timeout(timeout),
+        headers={"user-agent": "gateway-lab-health"},
+        trust_env=False,
+    )

@@ -1,0 +1,163 @@
+"""The upstream: the one place that talks to services.
+
+`Upstream` is an httpx transport: an `httpx.Request` goes in, an `httpx.Response` comes out as soon as its
+head is there. It keeps a pool of connections to one origin (`pool.py`), each of which carries one exchange at
+a time (`connection.py`). An `httpx.AsyncClient(transport=Upstream(url))` works too, for whatever is not on
+the hot path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+import weakref
+from collections.abc import AsyncIterator
+
+import httpx
+
+from lab.proxy.connection import Connection, Timeouts, outgoing
+from lab.proxy.pool import Pool, PoolExhausted, PoolFigures
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods that may be sent twice without harm (RFC 9110 §9.2.2)."""
+
+
+class Upstream(httpx.AsyncBaseTransport):
+    """A pool of HTTP/1.1 connections to the origin of `url` (scheme, host, port; its path is not used).
+
+    `limit` is the number of connections at most. The `…_timeout` are in seconds, None is for ever; a request
+    overrides them with `extensions["timeout"]`, a dict with any of `connect`, `head`, `read`, `write` and
+    `pool` (see `Timeouts`; without `head`, httpx's own `read` counts for the head as well).
+
+    `keepalive` is how many seconds a connection may lie idle. The default stays below the 5 s after which
+    uvicorn and Node.js close an idle connection, so that we are the ones who close: a service that closes
+    just as a request is on its way is a race that nobody wins. Where it happens all the same, the request is
+    sent once more on a fresh connection, if it is idempotent and its body can be had again
+    (`extensions["replay"]`, a callable that gives the body anew, or None).
+
+    `extensions["target"]`, bytes, goes out as the request target as it stands; without it the URL's path and
+    query do. The URL never decides where a request goes.
+    """
+
+    def __init__(
+        self,
+        url: httpx.URL | str,
+        *,
+        limit: int = 100,
+        connect_timeout: float | None = 2.0,
+        head_timeout: float | None = 10.0,
+        read_timeout: float | None = 60.0,
+        write_timeout: float | None = 60.0,
+        pool_timeout: float | None = 10.0,
+        keepalive: float = 4.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.url = httpx.URL(url)
+        if self.url.scheme not in ("http", "https") or not self.url.host:
+            raise httpx.UnsupportedProtocol(f"an address like http://127.0.0.1:8001 was expected, not {url}")
+        self._ssl: ssl.SSLContext | None = None
+        if self.url.scheme == "https":
+            self._ssl = ssl_context or ssl.create_default_context()
+        self._host = self.url.raw_host.decode("ascii")
+        self._port = self.url.port or (443 if self._ssl else 80)
+        self._timeouts = Timeouts(connect_timeout, head_timeout, read_timeout, write_timeout, pool_timeout)
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._pool: Pool[Connection] = Pool(self._dial, limit=limit, keepalive=keepalive)
+
+    @property
+    def figures(self) -> PoolFigures:
+        """How busy the pool is now."""
+        return self._pool.figures
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`; the response's body streams as it arrives.
+
+        Raises httpx's exceptions, each with its request: `ConnectError` (its cause is a `socket.gaierror`
+        where the name was not found, a `ConnectionRefusedError` where nobody listens), `ConnectTimeout`,
+        `PoolTimeout`, `ReadTimeout`, `WriteTimeout`, `ReadError`, `RemoteProtocolError` and
+        `LocalProtocolError`.
+        """
+        timeouts = self._timeouts
+        override = request.extensions.get("timeout")
+        if override:
+            timeouts = _override(timeouts, override)
+        out = outgoing(request)
+        connection = await self._acquire(request, timeouts)
+        started = time.monotonic()
+        try:
+            return await connection.exchange(request, out, timeouts)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            if not connection.stale or request.method not in IDEMPOTENT:
+                raise
+            if out.stream is not None:
+                body = _again(request)
+                if body is None:
+                    raise
+                out = outgoing(request, body)
+        if timeouts.head is not None:
+            timeouts = timeouts._replace(head=max(0.0, timeouts.head - (time.monotonic() - started)))
+        connection = await self._acquire(request, timeouts, fresh=True)
+        return await connection.exchange(request, out, timeouts)
+
+    async def aclose(self, force: bool = False) -> None:
+        """Close the idle connections now, those in use when their exchange is over; with `force` all now.
+
+        Requests that still come are served, each on a connection of its own.
+        """
+        self._pool.close()
+        if force:
+            for connection in list(self._open):
+                connection.break_off()
+
+    async def drain(self) -> None:
+        """`aclose`, and wait until no connection is in use."""
+        await self.aclose()
+        await self._pool.drained()
+
+    async def _acquire(self, request: httpx.Request, timeouts: Timeouts, fresh: bool = False) -> Connection:
+        try:
+            return await self._pool.acquire(patience=timeouts.pool, connect=timeouts.connect, fresh=fresh)
+        except PoolExhausted:
+            raise httpx.PoolTimeout("no connection became free in time", request=request) from None
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout("the service did not accept in time", request=request) from error
+        except OSError as error:
+            raise httpx.ConnectError("the service cannot be reached", request=request) from error
+
+    async def _dial(self, timeout: float | None) -> Connection:
+        """Open a connection. Raises OSError (ssl.SSLError and socket.gaierror are such), TimeoutError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout):
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            # One address after the other by hand: asyncio would melt several errors into one text.
+            for i, (family, _, _, _, address) in enumerate(addresses):
+                try:
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(self._pool),
+                        str(address[0]),
+                        self._port,
+                        family=family,
+                        ssl=self._ssl,
+                        server_hostname=self._host if self._ssl else None,
+                    )
+                except OSError:
+                    if i + 1 == len(addresses):
+                        raise
+                else:
+                    self._open.add(connection)
+                    return connection
+        raise OSError(f"no address for {self._host}")
+
+
+def _override(timeouts: Timeouts, given: dict[str, float | None]) -> Timeouts:
+    known = {name: given[name] for name in Timeouts._fields if name in given}
+    if "read" in given and "head" not in given:
+        known["head"] = given["read"]
+    return timeouts._replace(**known)
+
+
+def _again(request: httpx.Request) -> AsyncIterator[bytes] | None:
+    replay = request.extensions.get("replay")
+    return None if replay is None else replay()

@@ -1,0 +1,136 @@
+"""What the keys do, whatever the screen: traffic, service A down and up, jumping, help."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from lab.dashboard.client import ControlError
+from lab.dashboard.state import View
+from lab.errors import UserError
+
+if TYPE_CHECKING:
+    from lab.dashboard.client import Control
+    from lab.dashboard.traffic import Traffic
+    from lab.launcher.stack import Stack
+
+NEEDS = {
+    "send": "traffic",
+    "steady": "traffic",
+    "rate": "traffic",
+    "burst": "traffic",
+    "echo": "traffic",
+    "service_a": "stack",
+}
+"""Action → what the dashboard must have been given for it; without it the key is not there."""
+
+
+class Acting(App[None]):
+    """An app that can act on a gateway, with what it was given: each may be None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "send", "Send", tooltip="One request for item 1 from your own address"),
+        Binding("t", "steady", "Traffic", tooltip="Steady traffic of many clients, on or off"),
+        Binding(
+            "plus,equals_sign",
+            "rate(1)",
+            "Faster",
+            key_display="+",
+            show=False,
+            tooltip="More steady traffic",
+        ),
+        Binding("minus", "rate(-1)", "Slower", key_display="-", show=False, tooltip="Less steady traffic"),
+        Binding("b", "burst", "Burst", tooltip="Twenty requests at once from one client"),
+        Binding("w", "echo", "WebSocket", tooltip="One WebSocket message to service B and back"),
+        Binding("d", "service_a", "Service A", tooltip="Take service A down, or up again"),
+    ]
+
+    control: Control | None
+    traffic: Traffic | None
+    stack: Stack | None
+    view: View
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for what this dashboard may not do are not there at all."""
+        return action not in NEEDS or getattr(self, NEEDS[action], None) is not None
+
+    def touch(self) -> None:
+        """Something besides the feed changed: draw it with the next frame."""
+
+    async def let_go(self) -> None:
+        """Stop the traffic and close the connections, once the screen is gone."""
+        if self.traffic is not None:
+            await self.traffic.aclose()
+        if self.control is not None:
+            await self.control.aclose()
+
+    def complain(self, message: str) -> None:
+        """Say that something did not work."""
+        self.notify(message, severity="error", timeout=8, markup=False)
+
+    def act(self, call: Awaitable[object], done: str = "") -> None:
+        """Run a control call beside the screen; say `done`, or why it did not work."""
+
+        async def run() -> None:
+            try:
+                await call
+            except (ControlError, UserError) as error:
+                self.complain(str(error))
+            else:
+                if done:
+                    self.notify(done, timeout=3, markup=False)
+            self.touch()
+
+        self.run_worker(run(), group="act")
+
+    def action_jump(self, mode: str) -> None:
+        """Show another screen."""
+        self.switch_mode(mode)
+
+    def action_help(self) -> None:
+        """Explain the screen."""
+        from lab.dashboard.screens.help import explain
+
+        explain(self)
+
+    def action_send(self) -> None:
+        """One request."""
+        if self.traffic:
+            self.traffic.one()
+
+    def action_burst(self) -> None:
+        """Twenty at once."""
+        if self.traffic:
+            self.traffic.burst()
+
+    def action_steady(self) -> None:
+        """Steady traffic on or off."""
+        if self.traffic:
+            self.traffic.toggle()
+            self.touch()
+
+    def action_rate(self, step: int) -> None:
+        """Steady traffic faster or slower."""
+        if self.traffic:
+            self.traffic.change_rate(step)
+            self.notify(f"steady traffic: {self.traffic.rate} requests a second", timeout=2)
+            self.touch()
+
+    def action_echo(self) -> None:
+        """A WebSocket message there and back."""
+
+        async def run(echo: Awaitable[str]) -> None:
+            self.notify(await echo, timeout=4, markup=False)
+
+        if self.traffic:
+            self.run_worker(run(self.traffic.echo()), group="act")
+
+    def action_service_a(self) -> None:
+        """Take service A down, or up again."""
+
+        if self.stack:
+            down = self.stack.processes["service-a"].state in ("stopped", "crashed")
+            self.act(self.stack.start_process("service-a") if down else self.stack.stop_process("service-a"))

@@ -1,0 +1,141 @@
+"""The dashboard's app: holds the View and what may change it, and lets the screens do the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from lab.dashboard.actions import Acting
+from lab.dashboard.guide import Facts
+from lab.dashboard.screens.base import LabScreen
+from lab.dashboard.screens.table import SCREENS
+from lab.dashboard.state import Message, View
+from lab.errors import UserError
+
+if TYPE_CHECKING:
+    from lab.dashboard.client import Control
+    from lab.dashboard.traffic import Traffic
+    from lab.launcher.stack import Process, Stack
+
+FRAMES = 5
+"""Frames a second, at most."""
+
+Source = Callable[[Callable[[str, str], None]], AsyncIterator[Message]]
+"""Given `status(state, reason)`, the messages of a feed."""
+
+
+class Dashboard(Acting):
+    """Shows a gateway. `control`, `traffic` and `stack` are None where it may only look."""
+
+    TITLE = "Gateway Lab"
+    ENABLE_COMMAND_PALETTE = True
+    MODES: ClassVar[dict[str, Any]] = {entry.mode: entry.make for entry in SCREENS}
+    DEFAULT_MODE = SCREENS[0].mode
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(e.key, f"jump('{e.mode}')", e.title, show=False) for e in SCREENS),
+        Binding("question_mark", "help", "Help"),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        control: Control | None = None,
+        traffic: Traffic | None = None,
+        stack: Stack | None = None,
+        view: View | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.control = control
+        self.traffic = traffic
+        self.stack = stack
+        self.view = View() if view is None else view
+        self._clock = clock
+        self._heard = clock()
+        self._dirty = True
+        self.failure = ""
+        """Why the app gave up, one line."""
+
+    def on_mount(self) -> None:
+        """Paint first; then reach for the stack and the feed."""
+        if self.source is not None:
+            self.run_worker(self._follow(self.source), exclusive=True, group="feed")
+            self.set_interval(1 / FRAMES, self.frame)
+        if self.stack is not None:
+            self.run_worker(self._start_stack(), group="stack")
+
+    async def _follow(self, source: Source) -> None:
+        async for message in source(self._status):
+            self.view.fold(message)
+            self._heard = self._clock()
+            self._dirty = True
+
+    async def _start_stack(self) -> None:
+        assert self.stack is not None
+        try:
+            await self.stack.start()
+        except UserError as error:  # a port that was free a moment ago
+            self.failure = str(error)
+            self.exit()
+
+    def _status(self, state: str, reason: str) -> None:
+        self.view.status, self.view.trouble = state, reason
+        self._dirty = True
+
+    def frame(self) -> None:
+        """Draw what changed; in silence, a second that passes is a change too."""
+        silent = self._clock() - self._heard
+        if self.view.status == "live" and silent > 1.0:
+            self.view.advance(self.view.time + silent)
+            self._heard += silent
+            self._dirty = True
+        if self._dirty and isinstance(self.screen, LabScreen):
+            self._dirty = False
+            self.screen.show(self.view)
+
+    def touch(self) -> None:
+        """Something besides the feed changed: draw it with the next frame."""
+        self._dirty = True
+
+    def tabs(self) -> list[tuple[str, str, str]]:
+        """Key, mode and title of every screen."""
+        return [(entry.key, entry.mode, entry.title) for entry in SCREENS]
+
+    def processes(self) -> Mapping[str, Process]:
+        """The processes that this dashboard started."""
+        return {} if self.stack is None else self.stack.processes
+
+    def facts(self) -> Facts:
+        """What the hints depend on."""
+        service = self.processes().get("service-a")
+        return Facts(
+            can_send=self.traffic is not None,
+            owns_stack=self.stack is not None,
+            steady=self.traffic is not None and self.traffic.steady,
+            rate=self.traffic.rate if self.traffic else 0,
+            service_a=service.state if service else "healthy",
+        )
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every screen and every action is in the palette too."""
+        yield from super().get_system_commands(screen)
+        for entry in SCREENS:
+            yield SystemCommand(
+                f"Screen: {entry.title}", f"key {entry.key}", lambda e=entry: self.action_jump(e.mode)
+            )
+        for binding in self.active_bindings.values():
+            if binding.enabled and binding.binding.tooltip:
+                action = binding.binding.action
+                yield SystemCommand(
+                    binding.binding.description,
+                    f"key {binding.binding.key}: {binding.binding.tooltip}",
+                    lambda a=action: self.call_later(self.run_action, a),
+                )

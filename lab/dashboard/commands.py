@@ -1,0 +1,113 @@
+"""`lab` and `lab attach`: the two ways to open the dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab.dashboard.app import Dashboard
+from lab.dashboard.client import Control, follow
+from lab.dashboard.traffic import TRUST, Traffic
+from lab.errors import UserError
+from lab.launcher import ports as port_table
+from lab.launcher import runfile
+
+
+def need_terminal() -> None:
+    """Raise `UserError` where there is no terminal to draw on."""
+    if not sys.stdout.isatty():
+        raise UserError("the dashboard needs a terminal; without one, try: lab demo")
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), help="The gateway's configuration file.")
+@click.option("--port-base", type=int, metavar="N", help="Use the ports N, N+1, N+2; 0 takes any free ones.")
+def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
+    """Start both services and the gateway, watch them live, and stop them again."""
+    need_terminal()
+    from lab.launcher.stack import Stack
+    from lab.settings import ConfigError
+
+    ports = None if port_base is None else port_table.from_base(port_base)
+    try:
+        stack = Stack(ports=ports, config=config, env=None if config else TRUST)
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+    port_table.check(stack.ports)
+    url, token = stack.gateway_url, stack.admin_token
+    app = Dashboard(
+        lambda status: follow(url, token, status),
+        control=Control(url, token),
+        traffic=Traffic(url),
+        stack=stack,
+    )
+    stack.on_change = lambda process: app.touch()
+    stack.on_line = lambda process, line: app.touch()
+
+    async def run() -> None:
+        try:
+            await app.run_async()
+        finally:
+            await app.let_go()
+            await stack.stop()
+
+    return finish(app, run())
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option(
+    "--control", is_flag=True, help="Allow the keys that change something; without it you only look."
+)
+@click.option(
+    "--token", envvar="GATEWAY_ADMIN_TOKEN", help="The gateway's admin token; also GATEWAY_ADMIN_TOKEN."
+)
+def attach(url: str | None, control: bool, token: str | None) -> int:
+    """Watch a gateway that already runs, at URL or where this machine's stack is."""
+    need_terminal()
+    url, token = where(url, token)
+    app = Dashboard(
+        lambda status: follow(url, token, status),
+        control=Control(url, token) if control else None,
+        traffic=Traffic(url) if control else None,
+    )
+
+    async def run() -> None:
+        try:
+            await app.run_async()
+        finally:
+            await app.let_go()
+
+    return finish(app, run())
+
+
+def where(url: str | None, token: str | None) -> tuple[str, str]:
+    """The gateway's address and token, from what was given or the run file. Raises `UserError`."""
+    run = runfile.read()
+    if url is None:
+        if run is None and not token:
+            raise UserError(
+                "no stack runs here; start one with `lab`, or name one: lab attach URL --token TOKEN"
+            )
+        url = run.gateway_url if run else f"http://{port_table.HOST}:{port_table.DEFAULT['gateway']}"
+    if "://" not in url:
+        url = f"http://{url}"
+    url = url.rstrip("/")
+    if not token and run is not None and url.replace("localhost", port_table.HOST) == run.gateway_url:
+        token = run.admin_token
+    if not token:
+        raise UserError(f"the token of {url} is needed: --token TOKEN, or set GATEWAY_ADMIN_TOKEN")
+    return url, token
+
+
+def finish(app: Dashboard, run: Coroutine[Any, Any, None]) -> int:
+    """Run the app to its end; its exit status."""
+    asyncio.run(run)
+    if app.failure:
+        raise UserError(app.failure)
+    return app.return_code or 0

@@ -1,0 +1,1 @@
+"""The screens: each arranges widgets, hears their messages, and decides."""

@@ -1,0 +1,78 @@
+"""What all screens share: the bars, the drawing of a new View, the smallest size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from lab.dashboard.guide import hint
+from lab.dashboard.state import View
+from lab.dashboard.widgets.bars import Hint, TopBar
+from lab.dashboard.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from lab.dashboard.app import Dashboard
+
+SMALLEST = (60, 16)
+"""Columns and rows below which only a message is shown."""
+
+
+class LabScreen(Screen[None]):
+    """A screen of the dashboard. Subclasses give `body()`, and `show()` where they hold more than Panels."""
+
+    mode: ClassVar[str]
+    help: ClassVar[str] = ""
+    """What the screen shows and how to read it, in Markdown, for the help page."""
+
+    DEFAULT_CSS = """
+    LabScreen { layout: vertical; }
+    LabScreen #body { height: 1fr; }
+    LabScreen #too-small { display: none; width: 1fr; height: 1fr; content-align: center middle; }
+    LabScreen.-too-small > * { display: none; }
+    LabScreen.-too-small #too-small { display: block; }
+    """
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The app, by its own type."""
+        return cast("Dashboard", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Top bar, body, hint, footer."""
+        yield TopBar(self.dashboard.tabs(), self.mode)
+        with Vertical(id="body"):
+            yield from self.body()
+        yield Hint()
+        yield Footer(compact=True, show_command_palette=False)
+        yield Static("", id="too-small")
+
+    def body(self) -> ComposeResult:
+        """The widgets between the bars."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        """Everything has a value from the first paint on."""
+        self.show(self.dashboard.view)
+
+    def on_screen_resume(self) -> None:
+        """What changed while another screen was on top."""
+        self.show(self.dashboard.view)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Below the smallest size one message takes the place of everything."""
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
+        self.set_class(small, "-too-small")
+        if small:
+            have, need = f"{event.size.width}×{event.size.height}", f"{SMALLEST[0]}×{SMALLEST[1]}"
+            self.query_one("#too-small", Static).update(f"Too small: {have}, at least {need} is needed.")
+
+    def show(self, view: View) -> None:
+        """Hand the View to every widget that draws it."""
+        for panel in self.query(Panel):
+            panel.view = view
+        self.query_one(Hint).hint = hint(view, self.dashboard.facts())

@@ -1,0 +1,30 @@
+"""The table of screens. One more screen is one more entry; its module is imported when it is first shown."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import cast
+
+from lab.dashboard.screens.base import LabScreen
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A screen's key, mode, title, and where its class is."""
+
+    key: str
+    mode: str
+    title: str
+    where: str
+    """`package.module:Class`"""
+
+    def make(self) -> LabScreen:
+        """A new screen."""
+        module, _, name = self.where.partition(":")
+        return cast(LabScreen, getattr(importlib.import_module(module), name)())
+
+
+SCREENS: list[Entry] = [
+    Entry("1", "overview", "Overview", "lab.dashboard.screens.overview:Overview"),
+]

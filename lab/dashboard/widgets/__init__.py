@@ -1,0 +1,1 @@
+"""The widgets: each draws one aspect of the View."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 State = Literal["stopped", "starting", "healthy", "unhealthy", "crashed", "stopping"]
 
 APPS = {"service-a": "service_a:app", "service-b": "service_b:app", "gateway": "gateway:app"}
+LOG_FILES = 20
+"""Log files that are kept; stacks on other ports than usual have files of their own."""
 LOG_LINES = 500
 """Lines of a process's output that are kept in memory."""
 STARTING, HEALTHY = 0.05, 1.0
@@ -48,8 +50,9 @@ GIVE_UP = 4
 STABLE = 10.0
 BACKOFF = 0.25
 """Seconds before the first restart; each further one waits twice as long."""
-GRACE = 1.5
-"""Seconds from SIGTERM to SIGKILL. The drain time of the gateway's own SIGTERM is `limits.drain`."""
+GRACE = 1.0
+"""Seconds from SIGTERM to SIGKILL, short enough that all is gone two seconds after Ctrl-C. Whoever ends the
+gateway in another way, with `kill`, gives it `limits.drain` seconds."""
 
 
 class Process:
@@ -133,10 +136,10 @@ class Stack:
     def _service_urls(self) -> dict[str, str]:
         """Overrides for services on other ports than usual; an address that the user chose stays."""
         overrides = {}
-        for name, built_in in settings.BUILT_IN.items():
+        for name, process in self.processes.items():
+            usual = f"http://{port_table.HOST}:{port_table.DEFAULT.get(name)}"
             service = self.settings.services.get(name)
-            process = self.processes.get(name)
-            if service is not None and process is not None and service.url == built_in["url"] != process.url:
+            if service is not None and service.url == usual != process.url:
                 overrides[f"GATEWAY__SERVICES__{name.upper().replace('-', '_')}__URL"] = process.url
         return overrides
 
@@ -145,6 +148,7 @@ class Stack:
     async def start(self) -> None:
         """Launch all processes at once. Raises `PortInUse`, and then nothing was started."""
         port_table.check(self.ports)
+        self._remove_old_logs()
         try:
             await asyncio.gather(*(self.start_process(name) for name in self.processes))
         except BaseException:
@@ -170,17 +174,24 @@ class Stack:
     async def stop(self, grace: float = GRACE) -> None:
         """Stop all processes, the gateway first so that it can finish what it is doing.
 
-        Each gets `grace` seconds from SIGTERM on and is killed then; 0 kills at once.
+        It gets `grace` seconds from SIGTERM on, the services, which nobody asks any more, half of that. What
+        is left is killed; 0 kills at once.
         """
         others = [name for name in self.processes if name != "gateway"]
         if "gateway" in self.processes:
             await self.stop_process("gateway", grace)
-        await asyncio.gather(*(self.stop_process(name, grace) for name in others))
+        await asyncio.gather(*(self.stop_process(name, grace / 2) for name in others))
         if self._client is not None:
             await self._client.aclose()
             self._client = None
         if self._announce:
             runfile.remove(self.home)
+
+    def kill(self) -> None:
+        """Kill what still runs, for someone who does not want to wait for `stop`."""
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
 
     # -- one of it -------------------------------------------------------------------------------------------
 
@@ -292,6 +303,12 @@ class Stack:
     def _log_path(self, process: Process) -> Path:
         usual = process.port == port_table.DEFAULT.get(process.name)
         return self.home / "logs" / (f"{process.name}.log" if usual else f"{process.name}-{process.port}.log")
+
+    def _remove_old_logs(self) -> None:
+        with contextlib.suppress(OSError):  # another stack may be doing the same
+            files = sorted(self.home.glob("logs/*"), key=lambda file: file.stat().st_mtime, reverse=True)
+            for file in files[LOG_FILES:]:
+                file.unlink()
 
     async def _keep(self, process: Process, child: asyncio.subprocess.Process, tail: Tail) -> None:
         """Stay with a process until it is stopped: read its log, probe it, restart it after a crash."""

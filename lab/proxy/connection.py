@@ -51,8 +51,9 @@ class Owner(Protocol):
 
 # -- the request ---------------------------------------------------------------------------------------------
 
-# What RFC 9112 calls a request head. Everything that leaves is held against it as a whole, so no byte from a
-# client, such as a CR or LF that was percent-decoded on the way, can end a line or start a second request.
+# What RFC 9112 calls a request head. Everything that leaves is held against it as a whole, and its lines are
+# counted, so no byte from a client, such as a CR or LF that was percent-decoded on the way, can end a line or
+# start a second request.
 _HEAD = re.compile(
     rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\x00]*\r\n)+\r\n"
@@ -111,7 +112,7 @@ def outgoing(request: httpx.Request, body: AsyncIterator[bytes] | None = None) -
         stream = body
     elif isinstance(request.stream, httpx.ByteStream):
         content = b"".join(request.stream)
-    else:
+    elif not request.extensions.get("empty"):
         stream = cast(AsyncIterable[bytes], request.stream)
 
     if stream is not None:
@@ -127,7 +128,7 @@ def outgoing(request: httpx.Request, body: AsyncIterator[bytes] | None = None) -
 
     lines.append(b"\r\n")
     head = b"".join(lines)
-    if _HEAD.fullmatch(head) is None:
+    if _HEAD.fullmatch(head) is None or head.count(b"\n") != len(lines):
         raise httpx.LocalProtocolError(
             "a character in the request head that must not be sent", request=request
         )

@@ -188,7 +188,8 @@ def _admin(gateway: Gateway) -> None:
 
     @gateway.get("/admin/services/{name}", tags=["admin"], dependencies=bearer)
     async def service(name: str) -> dict[str, Any]:
-        return _service(name).settings.model_dump()
+        settings: ServiceSettings = _service(name).settings
+        return settings.model_dump()
 
     def _service(name: str) -> Any:
         if name not in gateway.services:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -24,8 +24,8 @@ class Metrics(Collector):
         self,
         tally: Tally,
         services: Directory,
-        breakers: Mapping[str, Any] | Any,
-        connections: Mapping[str, int] | Any,
+        breakers: Callable[[], Mapping[str, Any]],
+        connections: Callable[[], Mapping[str, int]],
     ) -> None:
         self._tally = tally
         self._services = services
@@ -107,7 +107,7 @@ class Metrics(Collector):
         hits = CounterMetricFamily("gateway_cache_hits", "Answers from the cache.", labels=["service"])
         misses = CounterMetricFamily("gateway_cache_misses", "Cacheable but not cached.", labels=["service"])
         for name in self._services:
-            counts = tally.services.get(name, {})
+            counts: Mapping[str, int] = tally.services.get(name, {})
             hits.add_metric([name], counts.get("hits", 0))
             misses.add_metric([name], counts.get("misses", 0))
         yield hits

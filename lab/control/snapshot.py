@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lab
@@ -58,7 +59,7 @@ def figures(gateway: Gateway) -> dict[str, Any]:
 def _service(gateway: Gateway, name: str, now: float) -> dict[str, Any]:
     service = gateway.services[name]
     pool = service.upstream.figures
-    counts = gateway.tally.services.get(name, {})
+    counts: Mapping[str, int] = gateway.tally.services.get(name, {})
     recent = gateway.tally.recent_by_service.get(name)
     breaker = gateway.policies.breakers().get(name)
     return {

@@ -109,8 +109,9 @@ class Policies:
     async def _exchange(self, name: str, slot: Slot, old: Section, new: Section) -> None:
         running: Any = self.stage(name)
         kind = type(running)
+        stage: Stage
         if not _plugged(new):
-            stage: Stage = kind(new, self._context)
+            stage = kind(new, self._context)
             if getattr(new, "use", None) == getattr(old, "use", None):
                 stage.adopt(running)
             slot.stage = stage
@@ -120,7 +121,8 @@ class Policies:
             # Tried on a stage of its own, so that the trial leaves no trace in the one that will serve.
             if (prove := getattr(kind, "prove", None)) is not None:
                 prove(new, self._context)
-            return kind(new, self._context)
+            built: Stage = kind(new, self._context)
+            return built
 
         try:
             stage = await bounded(build, BUILD)
@@ -132,7 +134,8 @@ class Policies:
             raise PlugError(f"use: {getattr(new, 'use', '')}: {oneline(error)}") from error
         good = slot.stage
         if isinstance(good, Trial):
-            good, old = good.fallback, good.fallback_options
+            old = good.fallback_options
+            good = good.fallback
         slot.stage = self._trial(name, stage, good, old)
 
     def _trial(self, name: str, stage: Stage, good: Stage, options: Section) -> Trial:

@@ -78,7 +78,7 @@ class Recent:
 
 
 class Top:
-    """The most frequent of very many names, in bounded memory: the rare half is forgotten when it fills up."""
+    """The most frequent of very many names, in bounded memory: when it is full the rare half is forgotten."""
 
     def __init__(self, size: int = 1000) -> None:
         self.size = size
@@ -103,6 +103,7 @@ class Tally:
         self.durations: dict[tuple[str, str], Histogram] = {}
         self.services: dict[str, Counter[str]] = {}
         self.totals: Counter[str] = Counter()
+        """Over all services; the gateway's own paths are left out, or its viewers would count themselves."""
         self.recent = Recent()
         self.recent_by_service: dict[str, Recent] = {}
         self.paths = Top()
@@ -117,12 +118,12 @@ class Tally:
         if histogram is None:
             histogram = self.durations[method, service] = Histogram()
         histogram.observe(seconds)
+        if not service:
+            return
         totals = self.totals
         totals["requests"] += 1
         totals[_CLASSES[status // 100]] += 1
         totals["bytes_out"] += sent
-        if not service:
-            return
         self.recent.observe(seconds, now)
         counts = self.services.get(service)
         if counts is None:
@@ -261,14 +262,16 @@ class AccessLog:
         seconds = now - exchange.started
         self.tally.in_flight -= 1
         self.tally.add(exchange, status, seconds, now, exchange.bytes_out)
-        limited = exchange.limited
+        # Written out by hand: json.dumps costs three times as much, and only two of the values need quoting.
         line = (
             f'{{"ts":{self._wall():.3f},"level":"{"info" if status < 500 else "error"}","event":"request",'
-            f'"request_id":{quote(exchange.request_id)},"client":{quote(exchange.identity or exchange.client)},'
+            f'"request_id":{quote(exchange.request_id)},'
+            f'"client":{quote(exchange.identity or exchange.client)},'
             f'"method":{quote(exchange.method)},"path":{quote(exchange.raw_path.decode("latin-1"))},'
             f'"service":"{exchange.service}","status":{status},"duration_ms":{seconds * 1000:.3f},'
-            f'"cache":{_text(exchange.cache)},"limited":{"null" if limited is None else "true" if limited else "false"},'
-            f'"breaker":{_text(exchange.breaker)},"attempts":{exchange.attempts},"bytes_out":{exchange.bytes_out}}}'
+            f'"cache":{_text(exchange.cache)},"limited":{_FLAG[exchange.limited]},'
+            f'"breaker":{_text(exchange.breaker)},"attempts":{exchange.attempts},'
+            f'"bytes_out":{exchange.bytes_out}}}'
         )
         self.lines += 1
         self.recent.append(line)
@@ -284,6 +287,9 @@ class AccessLog:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+_FLAG = {None: "null", True: "true", False: "false"}
 
 
 def _text(value: str | None) -> str:

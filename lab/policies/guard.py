@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class PolicyTimeout(BaseException):
-    """The class held the event loop longer than it may. No `Exception`: `except Exception` must not stop it."""
+    """The class held the event loop longer than it may; no `Exception`, which the class may be catching."""
 
 
 class Watchdog:
@@ -53,8 +53,8 @@ class Watchdog:
             self._thread = threading.Thread(target=self._run, name="policy-watchdog", daemon=True)
             self._thread.start()
             with contextlib.suppress(AttributeError, ValueError):  # Windows; or not the main thread
-                if signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, None):
-                    signal.signal(signal.SIGALRM, lambda number, frame: None)
+                if signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, None):
+                    signal.signal(signal.SIGURG, lambda number, frame: None)
         self._victim = threading.get_ident()
         self._since = time.monotonic()
 
@@ -81,7 +81,7 @@ class Watchdog:
                     ctypes.c_ulong(self._victim), ctypes.py_object(PolicyTimeout)
                 )
                 if hasattr(signal, "pthread_kill") and self._victim == threading.main_thread().ident:
-                    signal.pthread_kill(self._victim, signal.SIGALRM)
+                    signal.pthread_kill(self._victim, signal.SIGURG)
 
 
 @coroutine
@@ -94,7 +94,8 @@ def watched(work: Coroutine[Any, Any, T], watchdog: Watchdog) -> Generator[Any, 
         try:
             pause = work.send(value) if thrown is None else work.throw(thrown)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            result: T = stop.value
+            return result
         finally:
             watchdog.end()
         value, thrown = None, None
@@ -140,7 +141,7 @@ class Trial:
             return answer
 
         try:
-            response = await watched(self.stage(exchange, remember), self._watchdog)  # type: ignore[arg-type]
+            response = await watched(self.stage(exchange, remember), self._watchdog)
             if not isinstance(response, Response):
                 raise TypeError(f"a response was expected, got {type(response).__name__}")
             return response
@@ -174,7 +175,7 @@ async def bounded(function: Callable[[], T], seconds: float) -> T:
             if error is not None:
                 done.set_exception(error)
             else:
-                done.set_result(result)  # type: ignore[arg-type]
+                done.set_result(result)
 
     def run() -> None:
         result: T | None = None

@@ -51,7 +51,8 @@ def _load_file(path: Path) -> Any:
         raise PlugError(f"use: there is no file {path}")
     name = f"lab_plugged_{next(_loads)}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up
     try:

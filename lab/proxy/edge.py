@@ -116,14 +116,13 @@ class Edge:
             exchange.rest = raw_path[slash:] if slash > 0 else b"/"
         refusal = self._read_head(exchange, receive)
         if refusal is None:
-            if "/." in path or "%" in path or "\\" in path:
-                if _DOTS.search(path):
-                    # Matched here as one path and read by the service as another: refused instead of guessed.
-                    refusal = _bad("a path with '.' or '..' segments is ambiguous; send it resolved")
-            if not raw_path.startswith(b"/") and raw_path != b"*":
+            if ("/." in path or "%" in path or "\\" in path) and _DOTS.search(path):
+                # Matched here as one path and read by the service as another: refused instead of guessed.
+                refusal = _bad("a path with '.' or '..' segments is ambiguous; send it resolved")
+            if not raw_path.startswith(b"/") and (raw_path, exchange.method) != (b"*", "OPTIONS"):
                 refusal = _bad("the target must be a path")
         if refusal is None and not exchange.service:
-            if raw_path == b"*" and exchange.method == "OPTIONS":
+            if raw_path == b"*":
                 refusal = Response(204, [_ALLOW])
             elif first not in RESERVED:
                 refusal = problem(404, "no-such-service", f"no service is called '{first[:64]}'")
@@ -305,8 +304,8 @@ def _bad(detail: str) -> Response:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    for chunk in list[bytes]():
+        yield chunk
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -22,12 +22,6 @@ IDLE = 60.0
 """Seconds a body may pause, either way, before its connection is given up."""
 
 
-class _NoBody(httpx.AsyncByteStream):
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        return
-        yield b""
-
-
 class _Upload(httpx.AsyncByteStream):
     """A request's body as httpx wants it."""
 
@@ -38,7 +32,7 @@ class _Upload(httpx.AsyncByteStream):
         return self._body.__aiter__()
 
 
-_NO_BODY = _NoBody()
+_NO_BODY = httpx.ByteStream(b"")
 
 
 class Forward:
@@ -117,17 +111,19 @@ class Forward:
                     "write": IDLE,
                 },
                 "replay": None if body is NO_BODY or not body.replayable else body.__aiter__,
-                "empty": body is NO_BODY,
             },
         )
         answer = await service.upstream.handle_async_request(request)
         stream = answer.stream
         response = Response(answer.status_code, response_headers(answer.headers.raw))
-        whole = stream.take_all()  # type: ignore[union-attr]
+        assert isinstance(stream, httpx.AsyncByteStream)
+        # Our own pool may have the whole body by now; another httpx transport in its place cannot tell.
+        take_all = getattr(stream, "take_all", None)
+        whole = take_all() if take_all is not None else None
         if whole is not None:
             response.content = whole
         else:
-            response.stream = _download(stream)  # type: ignore[arg-type]
+            response.stream = _download(stream)
         return response
 
 

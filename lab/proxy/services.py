@@ -198,7 +198,7 @@ class Directory(Mapping[str, Service]):
 
 
 def prober(service: Service) -> httpx.AsyncClient:
-    """A client for health checks, on a connection of its own: a full pool must not look like a dead service."""
+    """A client for health checks, on its own connection: a full pool must not look like a dead service."""
     timeout = min(2.0, service.settings.timeout)
     origin = httpx.URL(scheme=service.url.scheme, host=service.url.host, port=service.url.port)
     return httpx.AsyncClient(

@@ -49,7 +49,7 @@ def test_a_file_is_loaded_afresh_each_time(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_found_is_one_line_that_helps(use: str, said: str) -> None:
-    with pytest.raises(PlugError, match="^[^\n]+$") as caught:
+    with pytest.raises(PlugError, match=r"^[^\n]+$") as caught:
         find(use, BUILT_IN)
     assert said in str(caught.value)
 

@@ -43,6 +43,8 @@ class Band:
     label: str
     start: float
     end: float | None = None
+    """None while nobody knows."""
+    service: str = ""
 
     def covers(self, start: float, end: float) -> bool:
         """Whether the band touches the time from `start` to `end` (Unix seconds)."""
@@ -240,14 +242,24 @@ class View:
             ribbon.append((max(since, ribbon[-1][0]) if ribbon else since, state))
 
     def _note(self, message: Message) -> None:
-        """A note with `action: started | stopped` opens or closes a band over the charts."""
-        kind, label = str(message.get("source", "note")), str(message.get("name", ""))
+        """A note whose action is `started` or `stopped` opens or closes a band over the charts.
+
+        A stop without text, or without a service, ends all that its source started there.
+        """
+        kind, label = str(message.get("source") or "note"), str(message.get("text") or "")
+        service, now = str(message.get("service") or ""), message["time"]
         if message.get("action") == "started":
-            self.bands.append(Band(kind, label, message["time"]))
+            self.bands.append(Band(kind, label, now, message.get("until"), service))
         elif message.get("action") == "stopped":
             for band in self.bands:
-                if band.kind == kind and band.end is None and label in ("", band.label):
-                    band.end = message["time"]
+                running = band.end is None or band.end > now
+                if (
+                    running
+                    and band.kind == kind
+                    and label in ("", band.label)
+                    and service in ("", band.service)
+                ):
+                    band.end = now
 
     # -- what screens ask --------------------------------------------------------------------------------
 

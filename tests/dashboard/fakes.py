@@ -213,11 +213,11 @@ def minutes_of_traffic(gateway: FakeGateway, seconds: int = 180) -> View:
     view.fold(gateway.snapshot())
     for second in range(seconds):
         if second == 60:
-            view.fold(gateway.event("note", source="fault", name="slow", action="started"))
+            view.fold(gateway.event("note", source="fault", text="slow", action="started"))
         elif second == 66:
             view.fold(gateway.breaker("service-a", "open", "5 failures in a row"))
         elif second == 96:
-            view.fold(gateway.event("note", source="fault", name="slow", action="stopped"))
+            view.fold(gateway.event("note", source="fault", text="slow", action="stopped"))
             view.fold(gateway.breaker("service-a", "half_open", "open for 10 s"))
         elif second == 98:
             view.fold(gateway.breaker("service-a", "closed", "3 probes succeeded"))

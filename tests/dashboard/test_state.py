@@ -99,10 +99,10 @@ def test_the_ribbon_knows_what_was_before_the_first_event(gateway: FakeGateway) 
 def test_notes_open_and_close_bands(gateway: FakeGateway) -> None:
     view = View()
     view.fold(gateway.snapshot())
-    view.fold(gateway.event("note", source="fault", name="slow", action="started"))
-    view.fold(gateway.event("note", source="load", name="steps", action="started"))
+    view.fold(gateway.event("note", source="fault", text="slow", action="started"))
+    view.fold(gateway.event("note", source="load", text="steps", action="started"))
     gateway.time += 5
-    view.fold(gateway.event("note", source="fault", name="slow", action="stopped"))
+    view.fold(gateway.event("note", source="fault", text="slow", action="stopped"))
     assert list(view.bands) == [
         Band("fault", "slow", START, START + 5),
         Band("load", "steps", START),

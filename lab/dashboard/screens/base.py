@@ -13,7 +13,6 @@ from textual.widgets import Footer, Static
 from lab.dashboard.guide import hint
 from lab.dashboard.state import View
 from lab.dashboard.widgets.bars import Hint, TopBar
-from lab.dashboard.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from lab.dashboard.app import Dashboard
@@ -73,6 +72,7 @@ class LabScreen(Screen[None]):
 
     def show(self, view: View) -> None:
         """Hand the View to every widget that draws it."""
-        for panel in self.query(Panel):
-            panel.view = view
+        for widget in self.query("Panel, OverTime"):
+            if widget.display:
+                widget.view = view  # type: ignore[attr-defined]
         self.query_one(Hint).hint = hint(view, self.dashboard.facts())

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
+from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid
+
+from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
+from lab.dashboard.widgets.chart import Chart, Series, Timeline
+from lab.dashboard.widgets.events import EventLines
 from lab.dashboard.widgets.log import AccessLog
 from lab.dashboard.widgets.path import RequestPath
 from lab.dashboard.widgets.processes import ProcessLines
@@ -28,16 +35,68 @@ last two seconds.
 | breaker | `■ closed` lets through, `□ OPEN` refuses with 503, `◧ half-open` probes; `!` is forced by hand |
 | retry | further attempts after a failure, and calls to services in all |
 
-Below: the processes, and the access log, the newest exchange last.
+Below: charts of the last minutes, in a small window behind **c**; under them each breaker's state over time,
+`─` closed, `▒` half-open, `█` open. The coloured ground marks where a fault or a load was on. Then the
+processes, and the access log, the newest exchange last.
 """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "charts", "Charts", tooltip="Charts instead of processes and log, and back"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
+
     DEFAULT_CSS = """
-    Overview ProcessLines { border-top: solid $panel; border-title-color: $text-muted; }
-    Overview AccessLog { border-top: solid $panel; border-title-color: $text-muted; }
+    Overview ProcessLines, Overview AccessLog { border-top: solid $panel; }
+    Overview Charts { grid-size: 2 3; grid-rows: 1fr 1fr 4; height: 16; }
+    Overview.-tall Charts { height: 40%; min-height: 16; }
+    Overview.-short Charts { display: none; }
+    Overview.-charts Charts { display: block; }
+    Overview.-short.-charts Charts { height: 1fr; }
+    Overview.-short.-charts ProcessLines, Overview.-short.-charts AccessLog { display: none; }
     """
 
     def body(self) -> ComposeResult:
-        """Drawing, processes, log."""
+        """Drawing, charts, processes, log."""
         yield RequestPath()
+        yield Charts()
         yield ProcessLines(self.dashboard.processes)
         yield AccessLog()
+
+    def action_charts(self) -> None:
+        """Charts instead of processes and log, where there is no room for both."""
+        self.toggle_class("-charts")
+
+
+class Charts(Grid):
+    """The four charts over the same minutes, the breakers' ribbons, and what happened last."""
+
+    def compose(self) -> ComposeResult:
+        """Requests by outcome, latency, hit ratio, calls to services."""
+        yield Chart(
+            "answers",
+            [
+                Series("ok", "ok", "ok"),
+                Series("4xx", "client_error", "one"),
+                Series("429", "limited", "warn"),
+                Series("5xx", "server_error", "bad"),
+            ],
+            text.rate,
+            least=5,
+            filled=True,
+        )
+        yield Chart(
+            "latency",
+            [Series("p99", "p99", "three"), Series("p95", "p95", "two"), Series("p50", "p50", "one")],
+            text.duration,
+            least=0.01,
+        )
+        ratio = [Series("hit ratio", "hit_ratio", "ok")]
+        yield Chart("cache", ratio, text.percent, least=1, most=1, filled=True)
+        yield Chart(
+            "load",
+            [Series("clients ask", "requests", "one"), Series("services are asked", "upstream", "two")],
+            text.rate,
+            least=5,
+        )
+        yield Timeline()
+        yield EventLines()

@@ -9,6 +9,7 @@ the hot path.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import time
@@ -123,32 +124,42 @@ class Upstream(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout("no connection became free in time", request=request) from None
         except TimeoutError as error:
             raise httpx.ConnectTimeout("the service did not accept in time", request=request) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot hold
             raise httpx.ConnectError("the service cannot be reached", request=request) from error
 
     async def _dial(self, timeout: float | None) -> Connection:
         """Open a connection. Raises OSError (ssl.SSLError and socket.gaierror are such), TimeoutError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
-            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             # One address after the other by hand: asyncio would melt several errors into one text.
-            for i, (family, _, _, _, address) in enumerate(addresses):
+            addresses = await self._addresses()
+            for address in addresses:
                 try:
                     _, connection = await loop.create_connection(
                         lambda: Connection(self._pool),
-                        str(address[0]),
+                        address,
                         self._port,
-                        family=family,
                         ssl=self._ssl,
                         server_hostname=self._host if self._ssl else None,
                     )
                 except OSError:
-                    if i + 1 == len(addresses):
+                    if address == addresses[-1]:
                         raise
                 else:
                     self._open.add(connection)
                     return connection
-        raise OSError(f"no address for {self._host}")
+        raise OSError("the name has no address")
+
+    async def _addresses(self) -> list[str]:
+        """What the host's name stands for now; raises socket.gaierror."""
+        try:
+            ipaddress.ip_address(self._host)
+        except ValueError:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM
+            )
+            return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        return [self._host]
 
 
 def _override(timeouts: Timeouts, given: dict[str, float | None]) -> Timeouts:

@@ -379,7 +379,8 @@ async def test_the_head_is_handed_on_as_it_came() -> None:
     ("method", "answer", "body", "idle"),
     [
         ("GET", b"200 OK\r\nContent-Length: 0\r\n\r\n", b"", 1),
-        ("GET", b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1;x=y\r\n!\r\n0\r\nX: t\r\n\r\n", b"hi!", 1),
+        ("GET", b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"2\r\nhi\r\n1;x=y\r\n!\r\n0\r\nX: t\r\n\r\n", b"hi!", 1),
         ("HEAD", b"200 OK\r\nContent-Length: 5\r\n\r\n", b"", 1),
         ("HEAD", b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"", 1),
         ("HEAD", b"200 OK\r\n\r\n", b"", 1),
@@ -389,7 +390,8 @@ async def test_the_head_is_handed_on_as_it_came() -> None:
         ("GET", b"304 Not Modified\r\nContent-Length: 5\r\n\r\n", b"", 1),
         ("GET", b"200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", b"hi", 0),
         ("GET", b"200 OK\r\nContent-Length: 2\r\n\r\nhi!", b"hi", 0),
-        ("GET", b"200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"hi", 0),
+        ("GET", b"200 OK\r\nContent-Length: 2\r\n\r\nhi"
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"hi", 0),
         ("GET", b"100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
                 b"HTTP/1.1 104 New\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi", 1),
     ],

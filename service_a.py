@@ -141,8 +141,9 @@ async def health() -> dict[str, str]:
 
 
 @app.get("/stats")
-async def stats() -> Stats:
+async def stats(response: Response) -> Stats:
     """How many requests came in since the start, `/health` and this path itself not counted."""
+    response.headers["Cache-Control"] = "no-store"
     return Stats(total=total, paths=dict(requests))
 
 
@@ -194,8 +195,9 @@ async def status(code: Annotated[int, Path(ge=200, le=599)]) -> Response:
 
 
 @counted.get("/headers")
-async def headers(request: Request) -> list[tuple[str, str]]:
+async def headers(request: Request, response: Response) -> list[tuple[str, str]]:
     """The request's header fields as they arrived: what the gateway added, changed and took away."""
+    response.headers["Cache-Control"] = "no-store"
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
 
 

@@ -1,4 +1,4 @@
-"""A launcher in a process of its own: starts a stack of stand-ins, tells its pids, then does as it is told."""
+"""A launcher in a process of its own: starts a stack of stand-ins, tells its pids, then does as told."""
 
 import asyncio
 import json

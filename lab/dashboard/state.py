@@ -161,19 +161,25 @@ class View:
             if event.get("seq") not in known:
                 self._event(event)
         self.requests.clear()
-        self.requests.extend(message.get("requests", ()))
+        self._log(message)
         if restarted:
             self._recent.clear()
             self._marked = None
         self._figures(message)
 
     def _tick(self, message: Message) -> None:
-        self.requests.extend(message.get("requests", ()))
+        self._log(message)
         self.skipped += message.get("skipped", 0)
         for name in ("policies", "clients", "paths"):
             if name in message:
                 setattr(self, name, message[name])
         self._figures(message)
+
+    def _log(self, message: Message) -> None:
+        """Keep what concerns services, and what was refused: not every probe of the gateway's own health."""
+        for request in message.get("requests", ()):
+            if request.get("service") or int(request.get("status") or 0) >= 400:
+                self.requests.append(request)
 
     def _figures(self, message: Message) -> None:
         """What snapshots and ticks have in common."""

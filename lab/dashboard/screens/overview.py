@@ -93,8 +93,8 @@ class Charts(Grid):
         ratio = [Series("hit ratio", "hit_ratio", "ok")]
         yield Chart("cache", ratio, text.percent, least=1, most=1, filled=True)
         yield Chart(
-            "load",
-            [Series("clients ask", "requests", "one"), Series("services are asked", "upstream", "two")],
+            "asked",
+            [Series("clients", "requests", "one"), Series("services", "upstream", "two")],
             text.rate,
             least=5,
         )

@@ -226,20 +226,25 @@ class Chart(OverTime):
             for at in range(0, columns * SECONDS, SECONDS)
         ]
         tones = [s.tone for s in self._series] + ["dim"]
-        strips = [self._head(view)]
+        strips = [self._head(view, width)]
         for row in range(rows):
             label = self._write(top).replace(".0", "") if row == 0 else "0" if row == rows - 1 else ""
             glyphs = [(c[row][0], tones[c[row][1]], band) for c, band in zip(drawn, bands, strict=True)]
             strips.append(self.row(label, glyphs))
         return strips
 
-    def _head(self, view: View) -> Strip:
+    def _head(self, view: View, width: int) -> Strip:
         parts = [Segment(f"{self._title:<{GUTTER}}", self.style("title"))]
-        for series in self._series:
-            value = view.history.last(series.key, 1)[0]
-            parts.append(Segment(" ━ ", self.style(series.tone)))
-            parts.append(Segment(f"{series.name} ", self.style("dim")))
-            parts.append(Segment(self._write(value), self.style(series.tone)))
+        values = [self._write(view.history.last(series.key, 1)[0]) for series in self._series]
+        long = sum(len(s.name) + len(v) + 4 for s, v in zip(self._series, values, strict=True)) + GUTTER
+        for series, value in zip(self._series, values, strict=True):
+            if long <= width:
+                parts.append(Segment(" ━ ", self.style(series.tone)))
+                parts.append(Segment(f"{series.name} ", self.style("dim")))
+            else:  # no room for the strokes and units
+                value = value.removesuffix("/s")
+                parts.append(Segment(f" {series.name} ", self.style("dim")))
+            parts.append(Segment(value, self.style(series.tone)))
         return Strip(parts)
 
     def _highest(self, values: list[list[float | None]]) -> float:

@@ -15,7 +15,7 @@ STATES = {
     "closed": GOOD,
     "up": GOOD,
     "restored": GOOD,
-    "half_open": WARN,
+    "half-open": WARN,
     "unknown": WARN,
     "open": BAD,
     "down": BAD,
@@ -26,14 +26,14 @@ STATES = {
 def describe(event: dict[str, Any]) -> Content:
     """What happened, in a few words: `service-a breaker closed → open  5 failures in a row`."""
     kind = str(event.get("kind", ""))
-    subject = str(event.get("service") or event.get("name") or "")
+    subject = text.short(str(event.get("service") or event.get("name") or ""))
     reason = str(event.get("reason") or "")
     if "to" in event:
-        old, new = str(event.get("from", "?")), str(event["to"])
+        old, new = str(event.get("from", "?")).replace("_", "-"), str(event["to"]).replace("_", "-")
         return line(
             (f"{subject} ", "bold"),
             f"{kind} {old} → ",
-            (new, STATES.get(new.replace("-", "_"), "")),
+            (new, STATES.get(new, "")),
             (f"  {reason}", DIM),
         )
     if kind == "note":

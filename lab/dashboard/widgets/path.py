@@ -66,7 +66,10 @@ def _box(title: Content, rows: list[Content], width: int, style: str = DIM) -> l
 
 
 def _gateway(view: View, width: int) -> list[Content]:
-    rows = [line((f"{name:<9}", STRONG), draw(view, width > 50)) for name, draw in DRAWN]
+    known = bool(view.policies)
+    rows = [
+        line((f"{name:<9}", STRONG), draw(view, width > 50) if known else ("–", DIM)) for name, draw in DRAWN
+    ]
     where = f" pid {view.pid} · up {text.span(view.uptime)}" if view.pid and width > 45 else ""
     return _box(line(("gateway", STRONG), (where, DIM)), rows, width)
 

@@ -1,0 +1,75 @@
+"""What tests all over the suite share: a free port, and child processes that never outlive their test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that gives a TCP port of 127.0.0.1 on which nobody listens."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return find
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """A function that runs `python …` until the test ends, and returns once it listens on `port`."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, port: int, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        children.append(child)
+        wait_until_listening(child, port)
+        return child
+
+    yield start
+    for child in children:
+        child.send_signal(signal.SIGTERM)
+    for child in children:
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def wait_until_listening(child: subprocess.Popen[str], port: int, seconds: float = 20.0) -> None:
+    """Return as soon as `port` accepts connections; fail where the child ends first or takes too long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            try:  # its end is the other thing to wait for
+                child.wait(0.02)
+            except subprocess.TimeoutExpired:
+                continue
+            pytest.fail(f"{child.args} ended with status {child.returncode} before it listened on {port}")
+        else:
+            return
+    pytest.fail(f"{child.args} does not listen on {port} after {seconds} s")

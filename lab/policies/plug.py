@@ -89,6 +89,21 @@ def construct(cls: type[Any], **available: Any) -> Any:
         raise PlugError(f"{cls.__name__} cannot be made: {oneline(error)}") from error
 
 
+def promise(use: str, kept: bool, otherwise: str) -> None:
+    """Raise `PlugError` where the class that `use` names does not keep a promise of its protocol."""
+    if not kept:
+        raise PlugError(f"use: {use}: {otherwise}")
+
+
+def methods(thing: Any, protocol: type[Any]) -> tuple[bool, str]:
+    """Whether `thing` has every method of `protocol`, and what to say where it has not."""
+    for name, method in inspect.getmembers(protocol, inspect.isfunction):
+        if not name.startswith("_") and not callable(getattr(thing, name, None)):
+            arguments = ", ".join(list(inspect.signature(method).parameters)[1:])
+            return False, f"{type(thing).__name__} has no method {name}({arguments})"
+    return True, ""
+
+
 def oneline(error: BaseException) -> str:
     """`ZeroDivisionError: division by zero`, in one line whatever the error's text."""
     text = " ".join(str(error).split())

@@ -22,9 +22,9 @@ CHALLENGE: Headers = [(b"www-authenticate", b'ApiKey realm="gateway-lab"')]
 class Authentication:
     """The stage: looks the shown key up, and compares what is asked with what the key allows.
 
-    Keys are known by their SHA-256 alone, and the digest of what was shown is looked up in a table. That takes
-    the same time however much of a guess is right: one character more changes the whole digest, so the time
-    of a comparison of digests tells nothing that would bring the next guess nearer.
+    Keys are known by their SHA-256 alone, and the digest of what was shown is looked up in a table. How much
+    of a guess is right makes no difference to the time: one character more changes the whole digest, so the
+    time a comparison of digests takes tells nothing that would bring the next guess nearer.
 
     Missing, unknown, switched off, or more than one: 401, and nobody learns which. On a `public` path nobody
     is refused, and a valid key still tells who asks. Where GET is allowed, so is HEAD: it asks for a part of
@@ -65,7 +65,7 @@ class Authentication:
             self.unauthorized += 1
             detail = "A valid API key is needed, once, in the header X-API-Key."
             return problem(
-                401, "unauthorized", detail, service=exchange.service or None, headers=CHALLENGE.copy()
+                401, "unauthorized", detail, service=exchange.service or None, headers=CHALLENGE
             )
         self.forbidden += 1
         detail = f"The key '{key.name}' does not allow {exchange.method} here."

@@ -26,6 +26,10 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """Never stored (RFC 9111 §3.1)."""
 
+DATE_IS_COARSE = 2.0
+"""Seconds: a Date less than this ago is the present. It counts whole seconds, and servers renew it about once in
+one: a new answer would look up to two seconds old, and one with `max-age=1` could never be used."""
+
 NOT_STORED = HOP_BY_HOP | {b"age", b"x-cache"}
 
 NOT_UPDATED = frozenset({b"content-length", b"content-encoding", b"content-range"}) | NOT_STORED
@@ -63,9 +67,9 @@ def initial_age(age: float, date: float, asked: float, received: float, wall: fl
 
     `age` is the Age field, `date` and `wall` are Unix seconds, `asked` and `received` monotonic.
     """
-    apparent = max(0.0, wall - date)
-    # Date counts in whole seconds: less than one is no age.
-    apparent = apparent if apparent >= 1 else 0.0
+    apparent = wall - date
+    if apparent < DATE_IS_COARSE:
+        apparent = 0.0
     return max(apparent, age + (received - asked))
 
 

@@ -55,8 +55,7 @@ class Flight:
         """Something was invalidated meanwhile: this answer may be from before, it is not kept."""
 
     def share(self, entry: Entry | None) -> None:
-        if not self.head.done():
-            self.head.set_result(entry)
+        self.head.set_result(entry)
 
 
 class Cache:
@@ -203,54 +202,67 @@ class Cache:
     ) -> Response:
         """What becomes of the service's answer: the client's, the store's, or nothing."""
         entry = decision.entry
-        now, wall = self._clock(), self._wall()
         about = b"; fwd=%b; fwd-status=%d" % (decision.why, response.status)
         if entry is not None:
             if response.status == 304 and decision.conditions:
-                fresh = self.core.update(entry, response, asked=asked, now=now, wall=wall)
+                fresh = self._validated(entry, flight, response, asked)
                 await response.aclose()
-                if fresh is None:  # not about what is stored: ask for the whole
-                    decision = Decision(
-                        Verdict.FORWARD, why=decision.why, key=decision.key, plain=decision.plain
-                    )
-                    asked = self._clock()
-                    response = await call_next(exchange)
-                    return await self._settle(exchange, call_next, decision, flight, response, asked)
-                if flight.void:
-                    self.core.drop(fresh)
-                flight.share(fresh if fresh.fresh(now) and not flight.void else None)
-                return self._from(fresh, exchange, about)
+                if fresh is not None:
+                    return self._from(fresh, exchange, about)
+                # It was not about what is stored: ask for the whole.
+                decision = Decision(Verdict.FORWARD, why=decision.why, key=decision.key, plain=decision.plain)
+                asked = self._clock()
+                response = await call_next(exchange)
+                return await self._settle(exchange, call_next, decision, flight, response, asked)
             failed = response.status in ERRORS or response.failure is not None
-            if failed and entry.usable_on_error(now, decision.if_error):
+            if failed and entry.usable_on_error(self._clock(), decision.if_error):
                 await response.aclose()
                 flight.share(entry)
                 return self._from(entry, exchange, about + b"; detail=stale-if-error")
         if exchange.method == "HEAD":
             if entry is not None and response.status == 200:
-                self.core.update(entry, response, asked=asked, now=now, wall=wall)
+                self.core.update(entry, response, asked=asked, now=self._clock(), wall=self._wall())
             return _marked(response, exchange, "MISS", about)
+        new = self._store(exchange, decision, flight, response, asked)
+        if new is not None:
+            about += b"; stored; ttl=%d" % (new.born + new.lifetime - self._clock())
+        elif entry is not None and response.status < 500:
+            self.core.drop(entry)  # the service has a newer answer, which is not for keeping
+        return _marked(response, exchange, "MISS", about)
 
-        new = self.core.admit(exchange, response, asked=asked, now=now, wall=wall)
+    def _validated(self, entry: Entry, flight: Flight, response: Response, asked: float) -> Entry | None:
+        """The stored response as a 304 leaves it; None where the 304 is about another version."""
+        now = self._clock()
+        fresh = self.core.update(entry, response, asked=asked, now=now, wall=self._wall())
+        if fresh is not None:
+            if flight.void:
+                self.core.drop(fresh)
+            flight.share(fresh if fresh.fresh(now) and not flight.void else None)
+        return fresh
+
+    def _store(
+        self, exchange: Exchange, decision: Decision, flight: Flight, response: Response, asked: float
+    ) -> Entry | None:
+        """Store the response, or collect it to be stored; the entry it makes, None where it makes none."""
+        now = self._clock()
+        most = self._options.max_body
         length = response.header(b"content-length")
-        if new is None or flight.void or (length is not None and int(length) > self._options.max_body):
-            if entry is not None and response.status < 500:
-                self.core.drop(entry)
-            if decision.collapse is not None and response.failure is None and decision.plain:
+        new = self.core.admit(exchange, response, asked=asked, now=now, wall=self._wall())
+        if new is None or flight.void or (length is not None and int(length) > most):
+            if decision.collapse is not None and decision.plain and response.failure is None:
                 self._unshared[decision.collapse] = True
             flight.share(None)
-            return _marked(response, exchange, "MISS", about)
-        if response.stream is None:
-            if len(response.content) > self._options.max_body or _short(length, len(response.content)):
-                flight.share(None)
-                return _marked(response, exchange, "MISS", about)
+            return None
+        if response.stream is not None:
+            self._collect(response, new, flight, decision, length)
+        elif len(response.content) > most or _short(length, len(response.content)):
+            flight.share(None)
+            return None
+        else:
             new.complete(response.content)
             self._keep(new, decision)
-        else:
-            self._collect(response, new, flight, decision, length)
         flight.share(new if new.fresh(now) else None)
-        return _marked(
-            response, exchange, "MISS", about + b"; stored; ttl=%d" % (new.born + new.lifetime - now)
-        )
+        return new
 
     def _collect(
         self, response: Response, entry: Entry, flight: Flight, decision: Decision, length: bytes | None

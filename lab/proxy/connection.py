@@ -58,6 +58,7 @@ _HEAD = re.compile(
     rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\x00]*\r\n)+\r\n"
 )
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 
 class Outgoing(NamedTuple):
@@ -89,13 +90,15 @@ def outgoing(request: httpx.Request, body: AsyncIterator[bytes] | None = None) -
     for name, value in request.headers.raw:
         lines.append(b"%b: %b\r\n" % (name, value))
         name = name.lower()
+        if name not in _FRAMING:
+            continue
         if name == b"host":
             hosts += 1
         elif name == b"content-length":
             if length is not None or not value.isdigit():
                 raise httpx.LocalProtocolError("Content-Length is repeated or no number", request=request)
             length = int(value)
-        elif name == b"transfer-encoding":
+        else:
             if chunked or value.strip().lower() != b"chunked":
                 raise httpx.LocalProtocolError("Transfer-Encoding other than chunked", request=request)
             chunked = True
@@ -112,7 +115,7 @@ def outgoing(request: httpx.Request, body: AsyncIterator[bytes] | None = None) -
         stream = body
     elif isinstance(request.stream, httpx.ByteStream):
         content = b"".join(request.stream)
-    elif not request.extensions.get("empty"):
+    else:
         stream = cast(AsyncIterable[bytes], request.stream)
 
     if stream is not None:

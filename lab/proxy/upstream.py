@@ -162,11 +162,15 @@ class Upstream(httpx.AsyncBaseTransport):
         return [self._host]
 
 
-def _override(timeouts: Timeouts, given: dict[str, float | None]) -> Timeouts:
-    known = {name: given[name] for name in Timeouts._fields if name in given}
-    if "read" in given and "head" not in given:
-        known["head"] = given["read"]
-    return timeouts._replace(**known)
+def _override(own: Timeouts, given: dict[str, float | None]) -> Timeouts:
+    read = given.get("read", own.read)
+    return Timeouts(
+        given.get("connect", own.connect),
+        given.get("head", read if "read" in given else own.head),
+        read,
+        given.get("write", own.write),
+        given.get("pool", own.pool),
+    )
 
 
 def _again(request: httpx.Request) -> AsyncIterator[bytes] | None:

@@ -302,6 +302,31 @@ async def test_an_early_error_stops_the_upload_and_is_returned() -> None:
 
 
 @on_every_loop
+async def test_an_error_stops_the_upload_even_while_its_own_body_is_still_coming() -> None:
+    stopped = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\n")
+        await stopped.wait()
+        await peer.send(b"no!")
+        await peer.left()
+
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url)
+        response = await upstream.handle_async_request(request("POST", body=pieces()))
+        assert await read(response) == b"no!"
+        assert upstream.figures == (0, 0, 0, 100)
+
+
+@on_every_loop
 async def test_a_good_answer_may_stream_while_the_upload_goes_on() -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -660,6 +685,64 @@ async def test_a_slow_reader_is_not_taken_for_a_silent_service() -> None:
         assert await anext(body_of(response)) == b"hello"
         with pytest.raises(httpx.ReadTimeout):
             await anext(body_of(response))
+
+
+@on_every_loop
+async def test_nor_one_who_is_slow_after_having_waited() -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        await go_on.wait()
+        await peer.send(b"first")
+        await slow.wait()
+        await peer.send(b"later")
+        await peer.left()
+
+    slow = asyncio.Event()
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url, read_timeout=0.05)
+        body = body_of(await upstream.handle_async_request(request()))
+        first = asyncio.ensure_future(anext(body))
+        await eventually(turns(3))
+        go_on.set()
+        assert await first == b"first"
+        loop = asyncio.get_running_loop()
+        past = loop.time() + 0.1
+        await eventually(lambda: loop.time() > past)
+        slow.set()
+        assert [piece async for piece in body] == [b"later"]
+        await upstream.aclose()
+
+
+@on_every_loop
+async def test_the_time_that_an_upload_takes_is_not_the_service_s() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        loop = asyncio.get_running_loop()
+        past = loop.time() + 0.1
+        await eventually(lambda: loop.time() > past)
+        yield b"last"
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.until(b"0\r\n\r\n")
+        await peer.send(OK)
+        await peer.left()
+
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url, head_timeout=0.05)
+        assert await read(await upstream.handle_async_request(request("POST", body=pieces()))) == b"ok"
+        await upstream.aclose()
+
+
+@on_every_loop
+async def test_but_once_all_is_sent_the_clock_runs() -> None:
+    async with ScriptedServer(lambda peer: peer.left()) as server:
+        upstream = Upstream(server.url, head_timeout=0.02)
+        with pytest.raises(httpx.ReadTimeout):
+            await upstream.handle_async_request(request("POST", body=several(b"all of it")))
 
 
 # -- cancellation ----------------------------------------------------------------------------------------

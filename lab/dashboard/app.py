@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from lab.dashboard.actions import Acting
+from lab.dashboard.client import ControlError
 from lab.dashboard.guide import Facts
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.table import SCREENS
@@ -49,8 +50,10 @@ class Dashboard(Acting):
         control: Control | None = None,
         traffic: Traffic | None = None,
         stack: Stack | None = None,
+        fetch: Callable[[], Awaitable[Message]] | None = None,
         view: View | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self.source = source
@@ -58,6 +61,9 @@ class Dashboard(Acting):
         self.traffic = traffic
         self.stack = stack
         self.view = View() if view is None else view
+        self.fetch = fetch
+        """Asks for a snapshot."""
+        self.wall = wall
         self._clock = clock
         self._heard = clock()
         self._dirty = True
@@ -69,12 +75,16 @@ class Dashboard(Acting):
         if self.source is not None:
             self.run_worker(self._follow(self.source), exclusive=True, group="feed")
             self.set_interval(1 / FRAMES, self.frame)
+        if self.fetch is not None:
+            self.set_interval(1.0, self._poll)
         if self.stack is not None:
             self.run_worker(self._start_stack(), group="stack")
 
     async def _follow(self, source: Source) -> None:
         async for message in source(self._status):
             self.view.fold(message)
+            if message.get("kind") == "policy":
+                self._poll(always=True)  # the drawing shows settings, which ticks do not carry
             self._heard = self._clock()
             self._dirty = True
 
@@ -85,6 +95,19 @@ class Dashboard(Acting):
         except UserError as error:  # a port that was free a moment ago
             self.failure = str(error)
             self.exit()
+
+    def _poll(self, always: bool = False) -> None:
+        """Ask for what only a snapshot has, while a screen shows it."""
+        if self.view.status == "live" and (always or getattr(self.screen, "polls", False)):
+            self.run_worker(self._take_snapshot(), group="poll", exclusive=True)
+
+    async def _take_snapshot(self) -> None:
+        if self.fetch is not None:
+            try:
+                self.view.refresh(await self.fetch())
+            except ControlError:
+                return  # the feed tells that the gateway is away
+            self._dirty = True
 
     def _status(self, state: str, reason: str) -> None:
         self.view.status, self.view.trouble = state, reason

@@ -40,11 +40,13 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
         raise UserError(str(error)) from None
     port_table.check(stack.ports)
     url, token = stack.gateway_url, stack.admin_token
+    control = Control(url, token)
     app = Dashboard(
         lambda status: follow(url, token, status),
-        control=Control(url, token),
+        control=control,
         traffic=Traffic(url),
         stack=stack,
+        fetch=control.snapshot,
     )
     stack.on_change = lambda process: app.touch()
     stack.on_line = lambda process, line: app.touch()
@@ -71,10 +73,12 @@ def attach(url: str | None, control: bool, token: str | None) -> int:
     """Watch a gateway that already runs, at URL or where this machine's stack is."""
     need_terminal()
     url, token = where(url, token)
+    calls = Control(url, token)
     app = Dashboard(
         lambda status: follow(url, token, status),
-        control=Control(url, token) if control else None,
+        control=calls if control else None,
         traffic=Traffic(url) if control else None,
+        fetch=calls.snapshot,
     )
 
     async def run() -> None:
@@ -82,6 +86,7 @@ def attach(url: str | None, control: bool, token: str | None) -> int:
             await app.run_async()
         finally:
             await app.let_go()
+            await calls.aclose()
 
     return finish(app, run())
 

@@ -167,12 +167,16 @@ class View:
             self._marked = None
         self._figures(message)
 
-    def _tick(self, message: Message) -> None:
-        self._log(message)
-        self.skipped += message.get("skipped", 0)
+    def refresh(self, message: Message) -> None:
+        """Take what ticks need not carry."""
         for name in ("policies", "clients", "paths"):
             if name in message:
                 setattr(self, name, message[name])
+
+    def _tick(self, message: Message) -> None:
+        self._log(message)
+        self.skipped += message.get("skipped", 0)
+        self.refresh(message)
         self._figures(message)
 
     def _log(self, message: Message) -> None:

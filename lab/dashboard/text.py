@@ -86,6 +86,22 @@ def span(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def ago(seconds: float) -> str:
+    """`now`, `12 s`, `3 min`: since when."""
+    return "now" if seconds < 2 else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def size(count_of_bytes: float | None) -> str:
+    """`–`, `120 B`, `1.2 KiB`, `34 MiB`."""
+    if count_of_bytes is None:
+        return "–"
+    for unit in ("B", "KiB", "MiB"):
+        if count_of_bytes < 1000:
+            return f"{count_of_bytes:.{0 if unit == 'B' or count_of_bytes >= 10 else 1}f} {unit}"
+        count_of_bytes /= 1024
+    return f"{count_of_bytes:.1f} GiB"
+
+
 def clock(unix: float) -> str:
     """`14:03:07`, local time."""
     return _time.strftime("%H:%M:%S", _time.localtime(unix))

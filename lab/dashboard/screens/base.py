@@ -8,11 +8,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from lab.dashboard.guide import hint
 from lab.dashboard.state import View
-from lab.dashboard.widgets.bars import Hint, TopBar
+from lab.dashboard.widgets.bars import Hint, Keys, TopBar
 
 if TYPE_CHECKING:
     from lab.dashboard.app import Dashboard
@@ -25,6 +25,12 @@ class LabScreen(Screen[None]):
     """A screen of the dashboard. Subclasses give `body()`, and `show()` where they hold more than Panels."""
 
     mode: ClassVar[str]
+    polls: ClassVar[bool] = False
+    """Whether it shows what only a snapshot has: it is then asked for once a second."""
+    changes: ClassVar[set[str]] = set()
+    """Actions that change something in the gateway: without control they are not there."""
+    needs_stack: ClassVar[set[str]] = set()
+    """Actions on processes that the dashboard must have started itself."""
     help: ClassVar[str] = ""
     """What the screen shows and how to read it, in Markdown, for the help page."""
 
@@ -47,8 +53,16 @@ class LabScreen(Screen[None]):
         with Vertical(id="body"):
             yield from self.body()
         yield Hint()
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
         yield Static("", id="too-small")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for what this dashboard may not do are not there at all."""
+        if action in self.changes:
+            return self.dashboard.control is not None
+        if action in self.needs_stack:
+            return self.dashboard.stack is not None
+        return True
 
     def body(self) -> ComposeResult:
         """The widgets between the bars."""

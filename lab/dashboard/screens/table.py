@@ -27,4 +27,10 @@ class Entry:
 
 SCREENS: list[Entry] = [
     Entry("1", "overview", "Overview", "lab.dashboard.screens.overview:Overview"),
+    Entry("2", "clients", "Clients", "lab.dashboard.screens.clients:Clients"),
+    Entry("3", "breakers", "Breakers", "lab.dashboard.screens.breakers:Breakers"),
+    Entry("4", "cache", "Cache", "lab.dashboard.screens.cache:Cache"),
+    Entry("5", "policies", "Policies", "lab.dashboard.screens.policies:Policies"),
+    Entry("6", "processes", "Processes", "lab.dashboard.screens.processes:Processes"),
+    Entry("0", "events", "Events", "lab.dashboard.screens.events:Events"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.markup import escape
 from textual.reactive import reactive
 from textual.widgets import Static
 
@@ -25,7 +26,7 @@ STATUS = {
 class Tabs(Static):
     """The screens by number; a click jumps. Where they do not fit, only the current one has its name."""
 
-    DEFAULT_CSS = "Tabs { width: 1fr; height: 1; }"
+    DEFAULT_CSS = "Tabs { width: 1fr; height: 1; link-style: none; link-style-hover: bold; }"
 
     current: reactive[str] = reactive("")
 
@@ -89,3 +90,50 @@ class Hint(Static):
     def watch_hint(self, hint: str) -> None:
         """Draw the new hint; keys stand in square brackets in bold."""
         self.update(Content.from_markup(hint))
+
+
+class Line(Static):
+    """One line of text above a table."""
+
+    DEFAULT_CSS = "Line { height: 1; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    words: reactive[Content] = reactive(Content(""))
+
+    def watch_words(self, content: Content) -> None:
+        """Draw it."""
+        self.update(content)
+
+
+class Keys(Static):
+    """The keys that apply, in one line: those of the screen first, help and quit always, others as they fit.
+
+    A click on one presses it.
+    """
+
+    DEFAULT_CSS = "Keys { height: 1; background: $panel; link-style: none; link-style-hover: bold; }"
+
+    def on_mount(self) -> None:
+        """Draw again whenever other keys apply."""
+        self.screen.bindings_updated_signal.subscribe(self, lambda screen: self.refresh())
+
+    def render(self) -> Content:
+        """`o Open  c Close …  ? Help  q Quit`"""
+        active = [a for a in self.screen.active_bindings.values() if a.enabled and a.binding.show]
+        active.sort(key=lambda a: a.node is self.app)
+        always = [a for a in active if a.binding.action in ("help", "quit")]
+        shown = [a for a in active if a not in always]
+        names = {id(a): self.app.get_key_display(a.binding) for a in active}
+        width = {id(a): len(names[id(a)]) + len(a.binding.description) + 3 for a in active}
+        room = self.size.width - sum(width[id(a)] for a in always)
+        parts = []
+        for one in shown:
+            room -= width[id(one)]
+            if room >= 0:
+                parts.append(one)
+        return Content.from_markup(
+            "".join(
+                f"[@click=app.simulate_key('{a.binding.key}')] "
+                f"[b $footer-key-foreground]{escape(names[id(a)])}[/] {a.binding.description} [/]"
+                for a in parts + always
+            )
+        )

@@ -1,0 +1,104 @@
+"""The circuit breakers: their state now, over time, and by hand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from lab.dashboard import text
+from lab.dashboard.screens.base import LabScreen
+from lab.dashboard.state import View, normal
+from lab.dashboard.text import BAD, DIM, GOOD, WARN, line
+from lab.dashboard.widgets.bars import Line
+from lab.dashboard.widgets.chart import Timeline
+from lab.dashboard.widgets.events import describe
+from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets.table import LiveTable
+
+
+class Breakers(LabScreen):
+    """Each service's breaker, its ribbon, its transitions."""
+
+    mode = "breakers"
+    help = """
+A breaker counts failures of its service: 5xx, 502 and 504. Too many, and it opens: requests are answered 503
+at once, which spares the clients the wait and the service the load. After a while it is half-open: a few
+probes pass, and if all succeed it closes.
+
+**o** and **c** hold the selected breaker open or closed by hand, **a** lets it decide again.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "force('open')", "Open", tooltip="Hold the selected breaker open"),
+        Binding("c", "force('closed')", "Close", tooltip="Hold the selected breaker closed"),
+        Binding("a", "force('auto')", "Auto", tooltip="Let the selected breaker decide for itself"),
+    ]
+    changes: ClassVar[set[str]] = {"force"}
+
+    DEFAULT_CSS = """
+    Breakers LiveTable { height: auto; max-height: 8; }
+    Breakers Timeline { margin-top: 1; }
+    Breakers Transitions { border-top: solid $panel; }
+    """
+
+    def body(self) -> ComposeResult:
+        """Settings, table, ribbon, transitions."""
+        yield Line(id="settings")
+        yield LiveTable(
+            *(("service", 14), ("state", 12), (">since", 8), (">failures", 8), (">rejected", 8)),
+            *((">retry in", 8), ("probes", 7)),
+        )
+        yield Timeline()
+        yield Transitions()
+
+    def show(self, view: View) -> None:
+        """Fill the table."""
+        super().show(view)
+        policy = view.policies.get("breaker", {})
+        options = policy.get("options", {})
+        names = {"consecutive": ("failures", "open_for", "probes")}.get(
+            str(policy.get("use")), tuple(options)
+        )
+        settings = "  ".join(
+            f"{name} {options[name]:g}" for name in names if isinstance(options.get(name), int | float)
+        )
+        on = str(policy.get("use")) if policy.get("enabled") else "off"
+        self.query_one("#settings", Line).words = line(("breaker  ", "bold"), on, (f"   {settings}", DIM))
+        rows = {}
+        for name, service in view.services.items():
+            breaker = service.get("breaker", {})
+            shape, word, style = text.BREAKERS.get(normal(breaker.get("state", "")), ("?", "?", WARN))
+            wait = breaker.get("retry_after") or 0
+            probes = f"{breaker.get('probes_succeeded', 0)} ok" if word == "half-open" else ""
+            rows[name] = (
+                (name, "bold"),
+                (f"{shape} {word}{' !' if breaker.get('forced') else ''}", style),
+                (f"{text.span(view.time - breaker.get('since', view.time))}", DIM),
+                (f"{breaker.get('failures', 0)}", WARN if breaker.get("failures") else DIM),
+                (f"{service.get('totals', {}).get('rejected', 0)}", BAD),
+                (f"{wait:.0f} s" if wait else "", WARN),
+                (probes, GOOD),
+            )
+        self.query_one(LiveTable).fill(rows)
+
+    def action_force(self, state: str) -> None:
+        """Hold the selected breaker in a state, or let it go."""
+        service, control = self.query_one(LiveTable).selected, self.dashboard.control
+        if service and control:
+            said = "decides for itself again" if state == "auto" else f"is held {state}"
+            self.dashboard.act(control.breaker(service, state), f"the breaker of {service} {said}")
+
+
+class Transitions(Panel):
+    """The last transitions, the newest at the bottom."""
+
+    DEFAULT_CSS = "Transitions { height: 1fr; padding: 0 1; text-overflow: ellipsis; }"
+
+    def lines(self, view: View, width: int, height: int) -> list[Content]:
+        """As many as fit."""
+        events = [e for e in view.events if e.get("kind") == "breaker"][-height:]
+        if not events:
+            return [line(("no breaker has changed its state yet", DIM))]
+        return [line((f"{text.clock(e['time'])} ", DIM), describe(e)) for e in events]

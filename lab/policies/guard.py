@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from lab.model import Exchange, Handler, Response
 from lab.policies import Stage
@@ -175,7 +175,7 @@ async def bounded(function: Callable[[], T], seconds: float) -> T:
             if error is not None:
                 done.set_exception(error)
             else:
-                done.set_result(result)
+                done.set_result(cast("T", result))
 
     def run() -> None:
         result: T | None = None

@@ -74,7 +74,7 @@ class Forward:
             if exchange.kind == "websocket":
                 return await websocket.connect_service(
                     exchange,
-                    service.url,
+                    service.settings.url,
                     target=target,
                     headers=headers,
                     open_timeout=remaining,

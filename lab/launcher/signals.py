@@ -23,8 +23,10 @@ def on_stop(callback: Callable[[str], None]) -> Iterator[None]:
 
     before: dict[int, Any] = {}
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        if (number := getattr(signal, name, None)) is not None:
-            before[number] = signal.signal(number, arrived)
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            continue  # `nohup lab up` outlives its terminal
+        before[number] = signal.signal(number, arrived)
     try:
         yield
     finally:

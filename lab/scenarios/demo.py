@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,6 +24,8 @@ from websockets.asyncio.client import connect
 
 STEP_TIMEOUT = 8.0
 """Seconds that one step may take before it counts as not seen."""
+TOUR_TIMEOUT = 24.0
+"""Seconds for all of it, so that a demo of a broken gateway also ends within half a minute."""
 UPLOAD = 8 * 2**20
 DOWNLOAD = 64 * 2**20
 """Bytes; the upload stays below the built-in `limits.max_body` of 10 MiB."""
@@ -41,6 +43,9 @@ def expect(condition: bool, what: str) -> None:
     """Raise `NotSeen(what)` unless `condition`."""
     if not condition:
         raise NotSeen(what)
+
+
+UNREACHABLE = (httpx.HTTPError, websockets.WebSocketException, OSError)
 
 
 @dataclass(frozen=True)
@@ -75,56 +80,65 @@ class Tour:
 
     async def walk(self) -> AsyncIterator[Sight]:
         """All steps one after the other, each `Sight` as soon as it is there."""
+        try:
+            async with self:
+                for name, step in self.steps():
+                    yield await self.look(name, step)
+        except NotSeen as error:
+            yield Sight("control", False, f"the gateway cannot be controlled: {error}", 0.0)
+
+    def steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        """The tour in order; some steps build on those before."""
+        crash = [("crash and restart", self.crash_and_restart)] if self._kill_service_a else []
+        return [
+            ("health", self.health),
+            ("request id", self.request_id),
+            ("miss", self.miss),
+            ("hit", self.hit),
+            ("no such service", self.unknown_service),
+            ("429", self.limit),
+            ("streaming", self.streaming),
+            ("download", self.download),
+            ("upload", self.upload),
+            ("websocket text", self.websocket_text),
+            ("websocket binary", self.websocket_binary),
+            ("websocket close", self.websocket_close),
+            ("breaker opens", self.breaker_opens),
+            ("503 while open", self.refused_while_open),
+            ("breaker recovers", self.breaker_recovers),
+            *crash,
+            ("metrics", self.metrics),
+        ]
+
+    async def look(self, name: str, step: Callable[[], Awaitable[str]]) -> Sight:
+        """Take one step; whatever goes wrong in it is something not seen."""
+        began = time.monotonic()
+        patience = min(STEP_TIMEOUT, max(0.0, self._began + TOUR_TIMEOUT - began))
+        try:
+            async with asyncio.timeout(patience):
+                text, seen = await step(), True
+        except TimeoutError:
+            text, seen = f"nothing to see within {patience:.2g} s", False
+        except (NotSeen, *UNREACHABLE, ValueError, KeyError) as error:
+            text, seen = _oneline(error), False
+        return Sight(name, seen, text, round(time.monotonic() - began, 3))
+
+    async def __aenter__(self) -> Self:
+        """Connect, and set the policies. Raises `NotSeen` where the gateway does not let us."""
+        self._began = time.monotonic()
         async with contextlib.AsyncExitStack() as stack:
-            self._client = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=self.url, timeout=STEP_TIMEOUT, trust_env=False)
-            )
-            yield await self._sight("health", self.health)
+            client = httpx.AsyncClient(base_url=self.url, timeout=STEP_TIMEOUT, trust_env=False)
+            self._client = await stack.enter_async_context(client)
             try:
                 await stack.enter_async_context(self._tuned())
                 await stack.enter_async_context(self._feed())
-            except (NotSeen, httpx.HTTPError, websockets.WebSocketException, OSError) as error:
-                yield Sight("control", False, f"the gateway cannot be controlled: {_oneline(error)}", 0.0)
-                return
-            steps = [
-                ("request id", self.request_id),
-                ("miss", self.miss),
-                ("hit", self.hit),
-                ("no such service", self.unknown_service),
-                ("429", self.limit),
-                ("streaming", self.streaming),
-                ("download", self.download),
-                ("upload", self.upload),
-                ("websocket text", self.websocket_text),
-                ("websocket binary", self.websocket_binary),
-                ("websocket close", self.websocket_close),
-                ("breaker opens", self.breaker_opens),
-                ("503 while open", self.refused_while_open),
-                ("breaker recovers", self.breaker_recovers),
-            ]
-            if self._kill_service_a is not None:
-                steps.append(("crash and restart", self.crash_and_restart))
-            steps.append(("metrics", self.metrics))
-            for name, step in steps:
-                yield await self._sight(name, step)
+            except UNREACHABLE as error:
+                raise NotSeen(_oneline(error)) from None
+            self._open = stack.pop_all()
+        return self
 
-    async def _sight(self, name: str, step: Callable[[], Awaitable[str]]) -> Sight:
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(STEP_TIMEOUT):
-                text, seen = await step(), True
-        except TimeoutError:
-            text, seen = f"nothing to see within {STEP_TIMEOUT:g} s", False
-        except (
-            NotSeen,
-            httpx.HTTPError,
-            websockets.WebSocketException,
-            OSError,
-            ValueError,
-            KeyError,
-        ) as error:
-            text, seen = _oneline(error), False
-        return Sight(name, seen, text, round(time.monotonic() - began, 3))
+    async def __aexit__(self, *error: object) -> None:
+        await self._open.aclose()
 
     # -- the plain path --------------------------------------------------------------------------------------
 
@@ -342,7 +356,7 @@ class Tour:
         response = await self._client.request(
             method, "/admin" + path, json=body, headers={"Authorization": f"Bearer {self._token}"}
         )
-        expect(response.is_success, f"{method} /admin{path} → {response.status_code}")
+        expect(response.is_success, f"{method} /admin{path} → {response.status_code}: {response.text}")
         return response.json()
 
     @property

@@ -158,6 +158,7 @@ async def test_ttl_is_not_for_other_statuses(status: int) -> None:
         "Set-Cookie: a=b",
         "Cache-Control: private",
         "Expires: never",
+        "Content-Type: text/event-stream",
     ],
 )
 async def test_ttl_is_not_for_responses_that_say_something(head: str) -> None:

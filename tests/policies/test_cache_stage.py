@@ -550,6 +550,21 @@ async def test_slow_reader_holds_back_the_others_only_past_the_limit() -> None:
     assert world.cache.snapshot()["entries"] == 0
 
 
+async def test_nobody_joins_a_body_that_began_longer_ago_than_it_is_fresh() -> None:
+    door, tap = Door(), Tap()
+    world = World(door)
+    first = asyncio.ensure_future(world.get())
+    await settle()
+    door.answer(0, streamed(tap))
+    response = await first
+    world.now += 100
+    second = asyncio.ensure_future(world.get())
+    await eventually(lambda: len(door.waiting) == 2)
+    door.answer(1, world.response(FRESH, b"1"))
+    assert (await second).content == b"1"
+    await response.aclose()
+
+
 async def test_nobody_joins_a_body_that_outgrew_the_limit() -> None:
     door, tap = Door(), Tap()
     world = World(door, max_body=4)

@@ -27,8 +27,8 @@ HOP_BY_HOP = frozenset(
 """Never stored (RFC 9111 §3.1)."""
 
 DATE_IS_COARSE = 2.0
-"""Seconds: a Date less than this ago is the present. It counts whole seconds, and servers renew it about once in
-one: a new answer would look up to two seconds old, and one with `max-age=1` could never be used."""
+"""Seconds: a Date less than this ago is the present. It counts whole seconds, and servers renew it about once
+in one: a new answer would look up to two seconds old, and one with `max-age=1` could never be used."""
 
 NOT_STORED = HOP_BY_HOP | {b"age", b"x-cache"}
 
@@ -140,6 +140,8 @@ def assess(
     if stated is None:
         if no_cache:
             stated = 0.0
+        elif (header(headers, b"content-type") or b"").lower().startswith(b"text/event-stream"):
+            return None  # each client's own, and without an end
         elif ttl > 0 and (status in HEURISTIC or "public" in found):
             stated = ttl
         else:

@@ -132,7 +132,8 @@ class Cache:
                 continue  # whoever asked went away: the first to get here asks in its place
             if flight.body is not None and not flight.body.open:
                 continue  # its last reader left, or it grew too long, before we got here
-            if entry is None or not self.core.fits(entry, exchange):
+            too_old = flight.body is not None and entry is not None and not entry.fresh(self._clock())
+            if entry is None or too_old or not self.core.fits(entry, exchange):
                 return await self._lead(exchange, call_next, decision, Flight(decision.key))
             return self._collapsed(flight, entry, exchange, decision)
         flight = self._flights[wanted] = Flight(decision.key)

@@ -64,9 +64,7 @@ class Authentication:
         if key is None:
             self.unauthorized += 1
             detail = "A valid API key is needed, once, in the header X-API-Key."
-            return problem(
-                401, "unauthorized", detail, service=exchange.service or None, headers=CHALLENGE
-            )
+            return problem(401, "unauthorized", detail, service=exchange.service or None, headers=CHALLENGE)
         self.forbidden += 1
         detail = f"The key '{key.name}' does not allow {exchange.method} here."
         return problem(403, "forbidden", detail, service=exchange.service or None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.policies.matching import matcher
@@ -60,9 +60,10 @@ globs = st.lists(
 paths = st.lists(st.text("ab", max_size=4), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(globs.map(lambda g: g[:5]), paths)
 def test_settling_stars_at_the_nearest_place_loses_no_match(glob: list[str], path: list[str]) -> None:
-    matched = matcher("/" + "/".join(glob))("/" + "/".join(path)) is not None
+    matched = bool(matcher("/" + "/".join(glob))("/" + "/".join(path)))
     assert matched == by_definition(glob, path)
 
 

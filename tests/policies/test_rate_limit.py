@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,3 +272,12 @@ async def test_the_constructor_gets_what_it_names() -> None:
 )
 def test_seconds_are_rounded_up_and_rounding_errors_down(wait: float, whole: int) -> None:
     assert whole_seconds(wait) == whole
+
+
+async def test_the_class_in_the_docs_works_as_it_stands(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/policies/rate_limit.md"
+    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "alternate.py"
+    file.write_text(code, encoding="utf-8")
+    limiter = stage(use=f"{file}:Alternate")
+    assert [(await limiter(ask(), Service())).status for _ in range(4)] == [200, 429, 200, 429]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from lab.policies.rate_limit import FixedWindow
 from tests.policies.rate_limit.oracle import FixedWindowRateLimiter, Oracle
@@ -32,6 +32,7 @@ def test_the_oracle_agrees_on_random_traffic(seed: int, monkeypatch: pytest.Monk
         assert limiter.take(client, now).admitted == oracle.take(client, now)
 
 
+@settings(deadline=None)
 @given(limit=limits, window=windows, gaps=gaps)
 def test_at_most_twice_the_limit_in_any_window(limit: int, window: float, gaps: list[float]) -> None:
     times = admissions(FixedWindow(limit, window), gaps)

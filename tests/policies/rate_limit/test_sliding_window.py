@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.policies.rate_limit import SlidingWindow
@@ -32,6 +32,7 @@ def test_the_oracle_agrees_on_random_traffic(seed: int, monkeypatch: pytest.Monk
         assert limiter.take(client, now).admitted == oracle.take(client, now)
 
 
+@settings(deadline=None)
 @given(limit=limits, window=windows, gaps=gaps)
 def test_never_more_than_the_limit_in_any_window(limit: int, window: float, gaps: list[float]) -> None:
     times = admissions(SlidingWindow(limit, window), gaps)
@@ -39,6 +40,7 @@ def test_never_more_than_the_limit_in_any_window(limit: int, window: float, gaps
         assert sum(start <= t < start + window for t in times) <= limit
 
 
+@settings(deadline=None)
 @given(limit=limits, window=windows, gaps=gaps)
 def test_all_that_the_limit_allows_is_admitted(limit: int, window: float, gaps: list[float]) -> None:
     limiter, now, times = SlidingWindow(limit, window), 1000.0, []
@@ -58,6 +60,7 @@ def test_each_request_comes_back_a_window_after_it_was_admitted() -> None:
     assert limiter.take("client", 10.0).reset == 4.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=300))
 def test_a_large_limit_is_never_exceeded_either(gaps: list[int]) -> None:
     # Bursts of 100 at multiples of a fifth of the width that shares an entry.

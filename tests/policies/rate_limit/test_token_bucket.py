@@ -4,7 +4,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from lab.policies.rate_limit import TokenBucket
 from tests.policies.rate_limit.oracle import FixedWindowRateLimiter, MovingWindowRateLimiter, Oracle
@@ -30,6 +30,7 @@ def test_almost_twice_the_limit_passes_in_one_window() -> None:
     assert sum(limiter.take("client", t).admitted for t in [0.0] * 20 + [i / 10 for i in range(600)]) == 19
 
 
+@settings(deadline=None)
 @given(limit=limits, window=windows, gaps=gaps)
 def test_never_more_than_burst_and_rate_times_elapsed(limit: int, window: float, gaps: list[float]) -> None:
     times = admissions(TokenBucket(limit, window), gaps)

@@ -227,7 +227,7 @@ class Edge:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     exchange.bytes_out += len(chunk)
                 await send({"type": "http.response.body", "body": b""})
-            response.end()
+            await response.aclose()
         except asyncio.CancelledError as error:
             if response is not None:
                 await response.aclose(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import httpx
 
@@ -123,17 +123,27 @@ class Forward:
         if whole is not None:
             response.content = whole
         else:
-            response.stream = _download(stream)
+            response.stream = _Download(stream)
         return response
 
 
-async def _download(stream: httpx.AsyncByteStream) -> AsyncIterator[bytes]:
-    """The service's body piece by piece; whoever stops reading closes the connection behind it."""
-    try:
-        async for chunk in stream:
-            yield chunk
-    finally:
-        await stream.aclose()
+class _Download:
+    """The service's body piece by piece. No generator: closing one that was not begun would close nothing."""
+
+    __slots__ = ("_pieces", "_stream")
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+        self._pieces = aiter(stream)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __anext__(self) -> Awaitable[bytes]:
+        return anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _too_slow(exchange: Exchange, failure: str = "http_response_timeout") -> Response:

@@ -277,6 +277,27 @@ async def test_a_service_that_takes_nothing_is_given_up() -> None:
 
 
 @on_every_loop
+async def test_a_service_that_hangs_up_on_an_upload_without_reading_it() -> None:
+    enough = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        peer.end()
+        await enough.wait()
+
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url, write_timeout=None, head_timeout=None)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await upstream.handle_async_request(request("POST", body=pieces()))
+        assert upstream.figures == (0, 0, 0, 100)
+        enough.set()
+
+
+@on_every_loop
 async def test_an_early_error_stops_the_upload_and_is_returned() -> None:
     stopped = asyncio.Event()
 
@@ -589,6 +610,21 @@ async def test_a_body_that_is_all_here_is_had_in_one_piece_and_frees_its_connect
         assert body_of(response).take_all() == b"ok"
         assert body_of(response).take_all() is None
         await upstream.aclose()
+
+
+@on_every_loop
+async def test_a_truncated_body_is_not_had_in_one_piece() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url)
+        response = await upstream.handle_async_request(request())
+        await eventually(lambda: upstream.figures.in_use == 0)
+        assert body_of(response).take_all() is None
+        with pytest.raises(httpx.RemoteProtocolError):
+            await read(response)
 
 
 @on_every_loop

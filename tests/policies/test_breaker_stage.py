@@ -401,6 +401,19 @@ async def test_a_result_from_before_the_force_does_not_reach_the_breaker_after_i
     assert stage.snapshot()["services"]["a"]["state"] == "closed"
 
 
+async def test_nor_where_the_force_comes_before_the_head(world: World) -> None:
+    stage = world.stage(failures=1)
+
+    async def meanwhile(exchange: Exchange) -> Response:
+        stage.force("a", "open")
+        stage.force("a", "auto")
+        return streaming()
+
+    response = await stage(Exchange("GET", b"/a/x", service="a"), meanwhile)
+    response.end(ConnectionResetError())
+    assert stage.snapshot()["services"]["a"]["state"] == "closed"
+
+
 async def test_auto_leaves_a_breaker_alone_that_is_not_forced(world: World) -> None:
     stage = world.stage()
     await world.trip(stage)

@@ -44,8 +44,8 @@ class Acting(App[None]):
         ),
         Binding("minus", "rate(-1)", "Slower", key_display="-", show=False, tooltip="Less steady traffic"),
         Binding("b", "burst", "Burst", tooltip="Twenty requests at once from one client"),
-        Binding("w", "echo", "WebSocket", tooltip="One WebSocket message to service B and back"),
         Binding("d", "service_a", "Service A", tooltip="Take service A down, or up again"),
+        Binding("w", "echo", "Echo", tooltip="One WebSocket message to service B and back"),
     ]
 
     control: Control | None

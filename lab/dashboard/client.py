@@ -39,8 +39,8 @@ async def follow(
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus, WebSocketException
 
-    failures = 0
-    status("connecting", "")
+    failures, away = 0, "connecting"
+    status(away, "")
     while True:
         try:
             async with connect(
@@ -52,7 +52,7 @@ async def follow(
                 open_timeout=3,
                 close_timeout=0.5,
             ) as socket:
-                failures = 0
+                failures, away = 0, "lost"
                 status("live", "")
                 async for message in socket:
                     yield json.loads(message)
@@ -76,7 +76,7 @@ async def follow(
         except ValueError:
             reason = "the feed sent no JSON"
         if failures < len(pauses):
-            status("lost", reason)
+            status(away, reason)
         await asyncio.sleep(pauses[min(failures, len(pauses) - 1)])
         failures += 1
 

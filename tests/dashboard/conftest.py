@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
 from lab.dashboard.state import View
@@ -22,3 +25,15 @@ def stack() -> FakeStack:
 @pytest.fixture
 def busy(gateway: FakeGateway) -> View:
     return minutes_of_traffic(gateway)
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown as in UTC, wherever the test runs."""
+    monkeypatch.setenv("TZ", "UTC")
+    if hasattr(time, "tzset"):
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+from textual.pilot import Pilot
+
+from lab.dashboard.app import Dashboard
+from lab.dashboard.client import Control
 from lab.dashboard.state import View
+from lab.dashboard.traffic import Traffic
 
 START = 1_790_000_000.0
 
@@ -29,7 +35,13 @@ SERVICE_TOTALS = (
 )
 
 POLICIES: dict[str, dict[str, Any]] = {
-    "auth": {"enabled": False, "use": "keys", "options": {"keys": []}, "plugged": False, "state": {}},
+    "auth": {
+        "enabled": False,
+        "use": "keys",
+        "options": {"public": ["/health/**"]},
+        "plugged": False,
+        "state": {},
+    },
     "rate_limit": {
         "enabled": True,
         "use": "sliding_window",
@@ -42,7 +54,29 @@ POLICIES: dict[str, dict[str, Any]] = {
         "use": "http",
         "options": {"ttl": 30.0, "max_entries": 1024, "max_body": 1048576},
         "plugged": False,
-        "state": {"entries": 2},
+        "state": {
+            "entries": 2,
+            "max_entries": 1024,
+            "bytes": 1460,
+            "top": [
+                {
+                    "key": "/service-a/items/1?lang=en",
+                    "status": 200,
+                    "age": 12.0,
+                    "ttl": 18.0,
+                    "hits": 7,
+                    "bytes": 730,
+                },
+                {
+                    "key": "/service-a/users",
+                    "status": 200,
+                    "age": 42.0,
+                    "ttl": -12.0,
+                    "hits": 0,
+                    "bytes": 730,
+                },
+            ],
+        },
     },
     "bulkhead": {
         "enabled": True,
@@ -174,6 +208,7 @@ class FakeProcess:
     exit_status: int | None = None
     since: float = START
     detail: str = "/health answers"
+    paused: bool = False
     log: list[str] = field(default_factory=lambda: ["started", "listening"])
 
     @property
@@ -206,6 +241,17 @@ class FakeStack:
     async def restart_process(self, name: str) -> None:
         self.calls.append(("restart", name))
 
+    async def kill_process(self, name: str) -> None:
+        self.calls.append(("kill", name))
+
+    async def pause_process(self, name: str) -> None:
+        self.calls.append(("pause", name))
+        self.processes[name].paused = True
+
+    async def resume_process(self, name: str) -> None:
+        self.calls.append(("resume", name))
+        self.processes[name].paused = False
+
 
 def minutes_of_traffic(gateway: FakeGateway, seconds: int = 180) -> View:
     """A View after some minutes in which service A failed, its breaker opened, and it came back."""
@@ -231,3 +277,32 @@ def minutes_of_traffic(gateway: FakeGateway, seconds: int = 180) -> View:
         view.fold(gateway.tick(1.0, requests=last))
     view.fold(gateway.tick(0.2, requests=[request(429, None, "203.0.113.66"), request(503, "MISS")]))
     return view
+
+
+class Fake:
+    """A dashboard with everything it may be given, and what it then asked for."""
+
+    def __init__(self, view: View | None = None, *, may_act: bool = True) -> None:
+        self.asked: list[httpx.Request] = []
+        self.status = 200
+        self.stack = FakeStack()
+        transport = httpx.MockTransport(self.answer)
+        self.app = Dashboard(
+            control=Control("http://gateway", "t0ken", transport=transport) if may_act else None,
+            traffic=Traffic("http://gateway", transport=transport) if may_act else None,
+            stack=self.stack if may_act else None,  # type: ignore[arg-type]
+            view=view,
+            wall=lambda: START + 200,
+        )
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return httpx.Response(self.status, json={"detail": "no"} if self.status >= 400 else {})
+
+    async def done(self, pilot: Pilot[None]) -> None:
+        """Everything that the last key set off has happened."""
+        await pilot.pause()
+        if self.app.traffic:
+            await self.app.traffic.settled()
+        await self.app.workers.wait_for_complete([w for w in self.app.workers if w.group in ("act", "stack")])
+        await pilot.pause()

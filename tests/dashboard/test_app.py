@@ -6,48 +6,17 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 
-import httpx
 import pytest
 from textual.content import Content
-from textual.pilot import Pilot
 
 from lab.dashboard.app import Dashboard
-from lab.dashboard.client import Control
 from lab.dashboard.screens.help import Help
 from lab.dashboard.state import Message, View
-from lab.dashboard.traffic import GREEDY, Traffic
+from lab.dashboard.traffic import GREEDY
 from lab.dashboard.widgets.bars import Hint, Status
 from lab.dashboard.widgets.panel import Panel
 
-from .fakes import FakeGateway, FakeStack, request
-
-
-class Fake:
-    """A dashboard with everything it may be given, and what it then asked for."""
-
-    def __init__(self, view: View | None = None, *, may_act: bool = True) -> None:
-        self.asked: list[httpx.Request] = []
-        self.status = 200
-        self.stack = FakeStack()
-        transport = httpx.MockTransport(self.answer)
-        self.app = Dashboard(
-            control=Control("http://gateway", "t0ken", transport=transport) if may_act else None,
-            traffic=Traffic("http://gateway", transport=transport) if may_act else None,
-            stack=self.stack if may_act else None,  # type: ignore[arg-type]
-            view=view,
-        )
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        return httpx.Response(self.status, json={"detail": "no"} if self.status >= 400 else {})
-
-    async def done(self, pilot: Pilot[None]) -> None:
-        """Everything that the last key set off has happened."""
-        await pilot.pause()
-        if self.app.traffic:
-            await self.app.traffic.settled()
-        await self.app.workers.wait_for_complete([w for w in self.app.workers if w.group in ("act", "stack")])
-        await pilot.pause()
+from .fakes import Fake, FakeGateway, request
 
 
 def text_of(app: Dashboard, kind: type[Panel]) -> str:

@@ -80,7 +80,7 @@ async def test_a_gateway_that_is_not_there_yet_is_waited_for() -> None:
 
     def status(state: str, reason: str) -> None:
         heard.append((state, reason))
-        if state == "lost":
+        if reason:
             lost.set()
 
     async def handler(socket: ServerConnection) -> None:
@@ -95,7 +95,7 @@ async def test_a_gateway_that_is_not_there_yet_is_waited_for() -> None:
         async with feed(handler, port=port):
             assert await first == {"type": "snapshot"}
             await messages.aclose()
-    assert heard[1] == ("lost", "the gateway is not reachable")
+    assert heard[1] == ("connecting", "the gateway is not reachable")
 
 
 def test_the_address_of_the_feed() -> None:

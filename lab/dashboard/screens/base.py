@@ -34,6 +34,7 @@ class LabScreen(Screen[None]):
     help: ClassVar[str] = ""
     """What the screen shows and how to read it, in Markdown, for the help page."""
 
+    AUTO_FOCUS = "LiveTable"
     DEFAULT_CSS = """
     LabScreen { layout: vertical; }
     LabScreen #body { height: 1fr; }

@@ -39,7 +39,7 @@ def describe(process: Process, width: int) -> Content:
     shape, style = text.PROCESS.get(process.state, ("?", DIM))
     pid = f"pid {process.pid}" if process.pid else ""
     restarts = f"{process.restarts} restart{'s' * (process.restarts != 1)}" if process.restarts else ""
-    trouble = "" if process.state == "healthy" else process.detail
+    trouble = "" if process.state in ("healthy", "starting") else process.detail
     if process.state == "crashed" and process.exit_status is not None:
         trouble = trouble or f"exit status {process.exit_status}"
     return line(

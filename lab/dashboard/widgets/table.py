@@ -32,8 +32,8 @@ class LiveTable(DataTable[Text]):
         self._shown: dict[str, tuple[Cell, ...]] = {}
         self._theme = ""
 
-    def on_mount(self) -> None:
-        """The columns."""
+    def _add_columns(self) -> None:
+        # Not at mounting: the screen may have rows for us before that.
         for title, width in self._titles:
             label = Text(title.removeprefix(">"), justify="right" if title.startswith(">") else "left")
             self.add_column(label, width=width or None, key=title)
@@ -47,6 +47,8 @@ class LiveTable(DataTable[Text]):
 
     def fill(self, rows: Mapping[str, Sequence[Cell]]) -> None:
         """Show these rows in this order."""
+        if not self.columns:
+            self._add_columns()
         wanted = {key: tuple(cells) for key, cells in rows.items()}
         if self._theme != self.app.theme:
             self._theme, self._shown = self.app.theme, {}

@@ -96,6 +96,11 @@ class Body:
             except StopAsyncIteration:
                 self._whole = True
                 return
+            except BaseException:
+                # The source may be closed now and end early when asked again: half a body must never be
+                # replayed as a whole one.
+                self._kept = None
+                raise
             self.seen += len(chunk)
             if self.seen > self.limit:
                 raise BodyTooLarge

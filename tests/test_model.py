@@ -59,6 +59,28 @@ async def test_a_body_longer_than_the_limit_is_refused_at_the_byte_too_many() ->
         await read(Body(pieces(b"ab", b"cd"), length=None, limit=3))
 
 
+async def test_a_body_whose_reading_broke_off_inside_is_not_replayed_as_if_it_were_whole() -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"half"
+        await asyncio.Event().wait()
+        yield b"rest"
+
+    body = Body(source(), length=None)
+
+    async def attempt() -> bytes:
+        return await read(body)
+
+    task = asyncio.ensure_future(attempt())
+    while not body.seen:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not body.replayable
+    with pytest.raises(BodyGone):
+        await read(body)
+
+
 def test_a_header_is_found_by_its_first_value() -> None:
     fields = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
     assert header(fields, b"a") == b"1"

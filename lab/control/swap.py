@@ -162,4 +162,4 @@ def _plugged(options: Any) -> bool:
 
 
 def _shared(options: Section) -> dict[str, Any]:
-    return options.model_dump(exclude={"use"})
+    return {name: value for name, value in options if name != "use"}

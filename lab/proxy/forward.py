@@ -160,7 +160,12 @@ def failure_response(exchange: Exchange, error: BaseException) -> Response:
     """The answer for an attempt that failed, with the error type of RFC 9209 §2.3 as its `failure`."""
     name = exchange.service
     if isinstance(error, BodyTooLarge):
-        return problem(413, "body-too-large", "the request's body is larger than this gateway takes")
+        return problem(
+            413,
+            "body-too-large",
+            "the request's body is larger than this gateway takes",
+            failure="http_request_error",
+        )
     if isinstance(error, httpx.LocalProtocolError):
         return problem(
             400, "bad-request", "the request cannot be forwarded as it is", failure="http_request_error"

@@ -148,7 +148,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (httpx.WriteTimeout("slow"), 504, "connection_write_timeout"),
         (httpx.PoolTimeout("busy"), 503, "connection_limit_reached"),
         (httpx.LocalProtocolError("bad"), 400, "http_request_error"),
-        (BodyTooLarge(), 413, None),
+        (BodyTooLarge(), 413, "http_request_error"),
     ],
 )
 async def test_every_failure_becomes_an_answer_that_names_it_and_shows_no_address(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.model import Exchange, Response
-from lab.policies.cache import Cache, HttpCache, TtlCache
+from lab.policies.cache import Cache, HttpCache, TtlCache, Verdict
 from lab.settings import ServiceSettings
 from tests.fakes import eventually
 from tests.policies.cache_world import World, drain, fields, said
@@ -696,6 +696,17 @@ async def test_answer_asked_for_before_an_invalidation_is_not_stored_after_it(ho
     assert world.cache.snapshot()["entries"] == 0
 
 
+async def test_whole_answer_asked_for_before_an_invalidation_is_not_stored_after_it() -> None:
+    door = Door()
+    world = World(door)
+    reading = asyncio.ensure_future(world.get())
+    await settle()
+    world.cache.clear()
+    door.answer(0, world.response(FRESH, b"old"))
+    assert (await reading).content == b"old"
+    assert world.cache.snapshot()["entries"] == 0
+
+
 async def test_validation_under_way_at_an_invalidation_stores_nothing() -> None:
     door = Door()
     world = World('200\nCache-Control: max-age=10\nETag: "x"', door)
@@ -785,7 +796,7 @@ async def test_successor_leaves_stated_lifetimes_alone() -> None:
     await world.get()
     core = HttpCache(ttl=1)
     core.adopt(world.cache.core)  # type: ignore[arg-type]
-    assert core.lookup(world.make(), world.now + 99).entry is not None
+    assert core.lookup(world.make(), world.now + 99).verdict is Verdict.HIT
 
 
 async def test_core_may_be_an_object_a_class_or_named() -> None:

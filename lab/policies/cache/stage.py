@@ -114,7 +114,7 @@ class Cache:
 
     async def _other_method(self, exchange: Exchange, call_next: Handler) -> Response:
         response = await call_next(exchange)
-        if exchange.method not in SAFE and 200 <= response.status < 400 and response.failure is None:
+        if exchange.method not in SAFE and 200 <= response.status < 400:
             self._void(self.core.invalidate(exchange, response))
         return response
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
@@ -14,6 +16,8 @@ from lab.errors import UserError
 
 if TYPE_CHECKING:
     from lab.dashboard.client import Control
+    from lab.dashboard.feed import Source
+    from lab.dashboard.recording import Recorder, Replay
     from lab.dashboard.traffic import Traffic
     from lab.launcher.stack import Stack
 
@@ -24,6 +28,10 @@ NEEDS = {
     "burst": "traffic",
     "echo": "traffic",
     "service_a": "stack",
+    "pause": "replay",
+    "step": "replay",
+    "speed": "replay",
+    "record": "source",
 }
 """Action → what the dashboard must have been given for it; without it the key is not there."""
 
@@ -45,9 +53,19 @@ class Acting(App[None]):
         Binding("minus", "rate(-1)", "Slower", key_display="-", show=False, tooltip="Less steady traffic"),
         Binding("b", "burst", "Burst", tooltip="Twenty requests at once from one client"),
         Binding("d", "service_a", "Service A", tooltip="Take service A down, or up again"),
+        Binding("space", "pause", "Pause", tooltip="Pause the recording, or go on"),
+        Binding("full_stop", "step", "Step", key_display=".", tooltip="The recording's next second"),
+        Binding("plus,equals_sign", "speed(1)", "Faster", key_display="+", tooltip="Play faster"),
+        Binding("minus", "speed(-1)", "Slower", key_display="-", tooltip="Play slower"),
+        Binding("ctrl+r", "record", "Record", show=False, tooltip="Record what is shown, or stop recording"),
+        Binding("ctrl+s", "picture", "Picture", show=False, tooltip="Save this screen as an SVG picture"),
+        Binding("ctrl+l", "light", "Light/dark", show=False, tooltip="Light or dark colours"),
         Binding("w", "echo", "Echo", tooltip="One WebSocket message to service B and back"),
     ]
 
+    source: Source | None
+    replay: Replay | None
+    recorder: Recorder | None
     control: Control | None
     traffic: Traffic | None
     stack: Stack | None
@@ -61,7 +79,9 @@ class Acting(App[None]):
         """Something besides the feed changed: draw it with the next frame."""
 
     async def let_go(self) -> None:
-        """Stop the traffic and close the connections, once the screen is gone."""
+        """Stop the traffic and close connections and files, once the screen is gone."""
+        if self.recorder is not None:
+            self.recorder.close()
         if self.traffic is not None:
             await self.traffic.aclose()
         if self.control is not None:
@@ -118,6 +138,57 @@ class Acting(App[None]):
             self.traffic.change_rate(step)
             self.notify(f"steady traffic: {self.traffic.rate} requests a second", timeout=2)
             self.touch()
+
+    def action_pause(self) -> None:
+        """Hold the recording, or go on."""
+        if self.replay:
+            self.replay.pause()
+            self.touch()
+
+    def action_step(self) -> None:
+        """The recording's next second."""
+        if self.replay:
+            self.replay.step()
+
+    def action_speed(self, step: int) -> None:
+        """Play faster or slower."""
+        if self.replay:
+            self.replay.change_speed(step)
+            self.touch()
+
+    def action_record(self) -> None:
+        """Begin a recording in the current folder, or end it."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.notify(f"recorded {self.recorder.path.resolve()}", timeout=6, markup=False)
+            self.recorder = None
+        else:
+            from lab.dashboard.recording import Recorder
+
+            try:
+                self.recorder = Recorder(Path(time.strftime("recording-%Y%m%d-%H%M%S.jsonl")))
+            except UserError as error:
+                self.complain(str(error))
+            else:
+                self.fetch_soon()
+        self.touch()
+
+    def fetch_soon(self) -> None:
+        """Ask for a snapshot, for a recording to begin with."""
+
+    def action_picture(self) -> None:
+        """Save the screen as SVG in the current folder."""
+        path = Path(time.strftime("dashboard-%Y%m%d-%H%M%S.svg"))
+        try:
+            path.write_text(self.export_screenshot(), encoding="utf-8")
+        except OSError as error:
+            self.complain(f"{path}: cannot be written: {error.strerror}")
+        else:
+            self.notify(f"saved {path.resolve()}", markup=False)
+
+    def action_light(self) -> None:
+        """Light colours, or dark ones."""
+        self.theme = "textual-dark" if self.current_theme.dark is False else "textual-light"
 
     def action_echo(self) -> None:
         """A WebSocket message there and back."""

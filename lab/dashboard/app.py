@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from lab.dashboard.actions import Acting
 from lab.dashboard.client import ControlError
+from lab.dashboard.feed import Source
 from lab.dashboard.guide import Facts
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.table import SCREENS
@@ -20,14 +21,12 @@ from lab.errors import UserError
 
 if TYPE_CHECKING:
     from lab.dashboard.client import Control
+    from lab.dashboard.recording import Recorder, Replay
     from lab.dashboard.traffic import Traffic
     from lab.launcher.stack import Process, Stack
 
 FRAMES = 5
 """Frames a second, at most."""
-
-Source = Callable[[Callable[[str, str], None]], AsyncIterator[Message]]
-"""Given `status(state, reason)`, the messages of a feed."""
 
 
 class Dashboard(Acting):
@@ -50,13 +49,17 @@ class Dashboard(Acting):
         control: Control | None = None,
         traffic: Traffic | None = None,
         stack: Stack | None = None,
+        replay: Replay | None = None,
+        recorder: Recorder | None = None,
         fetch: Callable[[], Awaitable[Message]] | None = None,
         view: View | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
-        self.source = source
+        self.source = source if replay is None else replay
+        self.replay = replay
+        self.recorder = recorder
         self.control = control
         self.traffic = traffic
         self.stack = stack
@@ -83,6 +86,8 @@ class Dashboard(Acting):
     async def _follow(self, source: Source) -> None:
         async for message in source(self._status):
             self.view.fold(message)
+            if self.recorder is not None:
+                self.recorder.take(message)
             if message.get("kind") == "policy":
                 self._poll(always=True)  # the drawing shows settings, which ticks do not carry
             self._heard = self._clock()
@@ -101,12 +106,19 @@ class Dashboard(Acting):
         if self.view.status == "live" and (always or getattr(self.screen, "polls", False)):
             self.run_worker(self._take_snapshot(), group="poll", exclusive=True)
 
+    def fetch_soon(self) -> None:
+        """A recording begins with a snapshot."""
+        self._poll(always=True)
+
     async def _take_snapshot(self) -> None:
         if self.fetch is not None:
             try:
-                self.view.refresh(await self.fetch())
+                snapshot = await self.fetch()
             except ControlError:
                 return  # the feed tells that the gateway is away
+            self.view.refresh(snapshot)
+            if self.recorder is not None and not self.recorder.begun:
+                self.recorder.take(snapshot)
             self._dirty = True
 
     def _status(self, state: str, reason: str) -> None:
@@ -144,6 +156,7 @@ class Dashboard(Acting):
             owns_stack=self.stack is not None,
             steady=self.traffic is not None and self.traffic.steady,
             rate=self.traffic.rate if self.traffic else 0,
+            replay=None if self.replay is None else (self.replay.paused, self.replay.speed),
             service_a=service.state if service else "healthy",
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -12,6 +14,7 @@ import click
 
 from lab.dashboard.app import Dashboard
 from lab.dashboard.client import Control, follow
+from lab.dashboard.recording import Recorder, Replay
 from lab.dashboard.traffic import TRUST, Traffic
 from lab.errors import UserError
 from lab.launcher import ports as port_table
@@ -66,18 +69,35 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
 @click.option(
     "--control", is_flag=True, help="Allow the keys that change something; without it you only look."
 )
-@click.option(
-    "--token", envvar="GATEWAY_ADMIN_TOKEN", help="The gateway's admin token; also GATEWAY_ADMIN_TOKEN."
-)
-def attach(url: str | None, control: bool, token: str | None) -> int:
+@click.option("--web", is_flag=True, help="Serve the dashboard to browsers on this machine instead.")
+@click.option("--web-port", type=int, default=8080, show_default=True, help="The port for --web.")
+@click.option("--replay", type=click.Path(path_type=Path), help="Show a recording; no gateway is needed.")
+@click.option("--record", type=click.Path(path_type=Path), help="Record into this file (see also ctrl+r).")
+@click.option("--token", envvar="GATEWAY_ADMIN_TOKEN", help="The admin token; also GATEWAY_ADMIN_TOKEN.")
+def attach(
+    url: str | None,
+    control: bool,
+    token: str | None,
+    web: bool,
+    web_port: int,
+    replay: Path | None,
+    record: Path | None,
+) -> int:
     """Watch a gateway that already runs, at URL or where this machine's stack is."""
-    need_terminal()
+    if replay is not None:
+        need_terminal()
+        app = Dashboard(replay=Replay(replay))
+        return finish(app, app.run_async())
     url, token = where(url, token)
+    if web:
+        return serve(url, token, control, web_port)
+    need_terminal()
     calls = Control(url, token)
     app = Dashboard(
         lambda status: follow(url, token, status),
         control=calls if control else None,
         traffic=Traffic(url) if control else None,
+        recorder=Recorder(record) if record else None,
         fetch=calls.snapshot,
     )
 
@@ -89,6 +109,17 @@ def attach(url: str | None, control: bool, token: str | None) -> int:
             await calls.aclose()
 
     return finish(app, run())
+
+
+def serve(url: str, token: str, control: bool, port: int) -> int:
+    """The dashboard in browsers: each visitor gets a process of `lab attach`, and none a stack of its own."""
+    from textual_serve.server import Server
+
+    port_table.check({"the web dashboard": port})
+    command = [sys.executable, "-m", "lab", "attach", url, *(["--control"] if control else [])]
+    os.environ["GATEWAY_ADMIN_TOKEN"] = token  # for the children; not on a command line that others can see
+    Server(shlex.join(command), host=port_table.HOST, port=port, title="Gateway Lab").serve()
+    return 0
 
 
 def where(url: str | None, token: str | None) -> tuple[str, str]:

@@ -17,10 +17,16 @@ class Facts:
     rate: int = 0
     service_a: str = "healthy"
     """State of the process service-a, where the dashboard owns it."""
+    replay: tuple[bool, float] | None = None
+    """A recording is shown: whether it stands still, and its speed."""
 
 
 def hint(view: View, facts: Facts) -> str:
     """One line of content markup; keys are in bold."""
+    if facts.replay is not None:
+        paused, speed = facts.replay
+        state = "the end" if view.trouble else "paused" if paused else f"playing at {speed:g}×"
+        return f"A recording, {state} · [b]space[/] pause · [b].[/] one second on · [b]+[/] [b]-[/] speed"
     if not view.live:
         if view.status == "refused":
             return f"[b]{view.trouble}[/]: give the right one with --token, or set GATEWAY_ADMIN_TOKEN"

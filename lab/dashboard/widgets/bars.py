@@ -56,6 +56,8 @@ class Status(Panel):
         shape, style = STATUS.get(view.status, STATUS["lost"])
         bands = [band.label or band.kind for band in view.bands if band.end is None]
         parts = [line((f"{label[:12]} ", f"bold {WARN}")) for label in bands[-1:]]
+        if self.app.recorder is not None:  # type: ignore[attr-defined]
+            parts.append(line(("● rec  ", f"bold {BAD}")))
         up = f" {text.span(view.uptime)}" if view.live else ""
         return [Content("").join([*parts, line((f"{shape} {view.status}", style), (up + " ", DIM))])]
 

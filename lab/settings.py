@@ -142,7 +142,7 @@ class KeySettings(Section):
     """An API key: who may do what."""
 
     name: Annotated[str, _like(r"[A-Za-z0-9._-]+", "a name of letters, digits, '.', '_' and '-'")]
-    key: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1, repr=False)]
     """The key itself, or `sha256:` and the hex digest of it."""
     allow: list[Annotated[str, _like(r"(\*|[A-Z]+) /\S*", "an entry like 'GET /service-a/**'")]] = ["* /**"]
     """`METHOD path-glob` entries; the key may do what one of them matches."""

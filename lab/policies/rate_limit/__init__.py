@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from lab.model import Exchange, Handler, Headers, Response, problem
@@ -86,6 +87,34 @@ class RateLimit:
         response = await call_next(exchange)
         response.headers = [field for field in response.headers if field[0] not in FIELDS] + fields
         return response
+
+    @classmethod
+    def prove(cls, options: RateLimitSettings, context: Context) -> None:
+        """Let what `options.use` names count two clients of its own. Raises `PlugError` at a broken promise."""
+        cls(options, context)  # made with the real limits as well: a constructor may not like them
+        limit, window = min(options.limit, 50), options.window
+        algorithm = plug.find(options.use, ALGORITHMS)
+        limiter = plug.construct(algorithm, limit=limit, window=window, max_clients=options.max_clients)
+        expect = partial(plug.promise, options.use)
+        expect(*plug.methods(limiter, Limiter))
+
+        def take(key: str, now: float) -> Any:
+            verdict = limiter.take(key, now)
+            for name in ("admitted", "limit", "remaining", "reset", "retry_after"):
+                value = getattr(verdict, name, None)
+                expect(
+                    isinstance(value, int | float) and 0 <= value < math.inf,
+                    f"take() returned {verdict!r:.80}; a Verdict with a number for {name} was expected",
+                )
+            return verdict
+
+        now = 1000.0
+        admitted = [take("first", now).admitted for _ in range(limit + 1)].count(True)
+        expect(admitted > 0, "take() refuses the first request of a client")
+        expect(admitted <= limit, f"take() admits more than {limit} requests at once, the limit it was given")
+        expect(take("second", now).admitted, "one client's requests count for another one")
+        later = now + 2 * window
+        expect(take("first", later).admitted, f"take() still refuses after two windows of {window:g} s")
 
     def snapshot(self) -> dict[str, Any]:
         """Totals, the entries, and the 20 busiest clients with the Unix time of their last request."""

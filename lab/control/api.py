@@ -246,9 +246,7 @@ def _admin(gateway: Gateway) -> None:
         path: str | None = Query(None, description="the gateway's path and query; all if left out"),
     ) -> Any:
         """Purge one entry, or all."""
-        purged = gateway.policies.purge(path)
-        gateway.feed.emit("cache", action="purged", path=path, entries=purged)
-        return {"purged": purged}
+        return {"purged": gateway.policies.purge(path)}
 
     @gateway.put("/admin/breakers/{service}", tags=["admin"], dependencies=bearer)
     async def put_breaker(service: str, wanted: BreakerState) -> Any:

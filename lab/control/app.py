@@ -22,7 +22,7 @@ from lab.policies.pipeline import compose
 from lab.policies.plug import PlugError
 from lab.proxy.edge import Edge, Receive, Send
 from lab.proxy.forward import Forward
-from lab.proxy.server import install
+from lab.proxy.server import Front, install
 from lab.proxy.services import Directory
 from lab.settings import ConfigError, Settings
 
@@ -55,6 +55,7 @@ class Gateway(FastAPI):
         self.clock = clock
         self.started = wall()
         self.draining = False
+        self.front: Front | None = None
         self.services = Directory(settings.services, clock=clock, emit=self.feed.emit)
         context = Context(services=self.services.settings, clock=clock, wall=wall, emit=self.feed.emit)
         try:
@@ -74,14 +75,15 @@ class Gateway(FastAPI):
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            install(receive, self, self.settings_in_force.limits)
+            self.front = install(receive, self, self.settings_in_force.limits)
             await super().__call__(scope, receive, send)
         else:
             await self.edge(scope, receive, send)
 
     def connections(self) -> dict[str, int]:
-        """Open connections of clients by kind."""
-        return dict(self.edge.connections)
+        """Open connections of clients by kind; without uvicorn only WebSockets are known."""
+        http = len(self.front.connections) if self.front is not None else 0
+        return {"http": http, "websocket": self.edge.websockets}
 
 
 async def _refuse(exchange: Exchange) -> Response:

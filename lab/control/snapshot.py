@@ -25,6 +25,8 @@ TOTALS = (
     "hits",
     "misses",
     "bypasses",
+    "stale",
+    "coalesced",
     "upstream_calls",
     "retries",
     "failures",
@@ -44,9 +46,6 @@ def figures(gateway: Gateway) -> dict[str, Any]:
     auth = gateway.policies.state("auth")
     totals["unauthorized"] = auth.get("unauthorized", 0)
     totals["forbidden"] = auth.get("forbidden", 0)
-    cache = gateway.policies.state("cache")
-    totals["stale"] = cache.get("stale", 0)
-    totals["coalesced"] = cache.get("coalesced", 0)
     return {
         "connections": gateway.connections(),
         "in_flight": tally.in_flight,

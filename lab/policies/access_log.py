@@ -139,6 +139,12 @@ class Tally:
             name = _CACHE.get(exchange.cache, "bypasses")
             totals[name] += 1
             counts[name] += 1
+            detail = exchange.cache_status
+            if detail is not None:
+                if b"; collapsed" in detail:
+                    totals["coalesced"] += 1
+                elif b"detail=stale" in detail:
+                    totals["stale"] += 1
         if exchange.attempts:
             totals["upstream_calls"] += exchange.attempts
             counts["upstream_calls"] += exchange.attempts

@@ -67,7 +67,8 @@ class Edge:
         self._limits = limits
         self._networks = tuple(ip_network(network, strict=False) for network in trusted_proxies)
         self._clock = clock
-        self.connections = {"http": 0, "websocket": 0}
+        self.websockets = 0
+        """Open WebSockets."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._exchange(scope, receive)
@@ -213,6 +214,10 @@ class Edge:
             headers = response.headers
             if exchange.service:
                 headers.append((b"x-gateway-service", exchange.service.encode("ascii")))
+                if exchange.cache is None and exchange.attempts and exchange.method in ("GET", "HEAD"):
+                    # Forwarded past a cache that is switched off: that is to be seen, too.
+                    exchange.cache = "BYPASS"
+                    headers += _BYPASS
             if response.header(b"date") is None:
                 headers.append((b"date", formatdate(usegmt=True).encode("ascii")))
             status = response.status
@@ -271,7 +276,7 @@ class Edge:
         if message["type"] != "websocket.connect":
             return
         response: Response | None = None
-        self.connections["websocket"] += 1
+        self.websockets += 1
         try:
             try:
                 response = await handler(exchange)
@@ -280,7 +285,8 @@ class Edge:
             if exchange.service:
                 response.headers.append((b"x-gateway-service", exchange.service.encode("ascii")))
             if response.tunnel is not None:
-                await websocket.serve_websocket(scope, receive, send, response)
+                ended = await websocket.serve_websocket(scope, receive, send, response)
+                exchange.bytes_out = ended.bytes_down
             else:
                 await _send_refusal(response, send)
             response.end()
@@ -292,10 +298,11 @@ class Edge:
                 raise
             await response.aclose(error)
         finally:
-            self.connections["websocket"] -= 1
+            self.websockets -= 1
 
 
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+_BYPASS = ((b"x-cache", b"BYPASS"), (b"cache-status", b"gateway-lab; fwd=bypass"))
 _ALLOW = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 

@@ -72,7 +72,7 @@ class Forward:
             target += b"?" + exchange.query
         try:
             if exchange.kind == "websocket":
-                return await websocket.connect_service(
+                response = await websocket.connect_service(
                     exchange,
                     service.settings.url,
                     target=target,
@@ -80,6 +80,8 @@ class Forward:
                     open_timeout=remaining,
                     max_message=self._limits.max_message,
                 )
+                response.headers = response_headers(response.headers)
+                return response
             return await self._http(exchange, service, target, headers, remaining)
         except (httpx.HTTPError, OSError, TimeoutError, BodyTooLarge, BodyGone) as error:
             return failure_response(exchange, error)

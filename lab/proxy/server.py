@@ -69,13 +69,17 @@ class Refused(Exception):
         self.detail = detail
 
 
-def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> bool:
+KEEP_ALIVE = 75.0
+"""Seconds that an idle connection is kept: nginx's value, in place of uvicorn's default of 5."""
+
+
+def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> Front | None:
     """Make the uvicorn that is just starting speak through `GatewayProtocol`; `app` is what it calls.
 
     `receive` is the lifespan's: under uvicorn it belongs to an object that holds the configuration, and the
     listeners are made after the lifespan's start. uvicorn's access log, its Server and Date fields and its
     ProxyHeadersMiddleware are out of the way with that. Under another server nothing changes, and the answer
-    is False.
+    is None.
     """
     config = getattr(getattr(receive, "__self__", None), "config", None)
     if not hasattr(config, "http_protocol_class"):
@@ -83,12 +87,15 @@ def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> bool:
             "not started by uvicorn: max_connections, drain, the limits on heads and on slow clients, "
             "and the strict parser are missing"
         )
-        return False
+        return None
     config = cast("Any", config)
     config.loaded_app = app
-    config.http_protocol_class = partial(GatewayProtocol, front=Front(app, limits, config.timeout_keep_alive))
+    # A value other than uvicorn's default is the wish of whoever started it.
+    keep_alive = KEEP_ALIVE if config.timeout_keep_alive == 5 else config.timeout_keep_alive
+    front = Front(app, limits, keep_alive)
+    config.http_protocol_class = partial(GatewayProtocol, front=front)
     config.timeout_graceful_shutdown = limits.drain
-    return True
+    return front
 
 
 class Front:

@@ -209,3 +209,62 @@ async def test_a_class_in_the_configuration_file_serves_and_is_guarded(tmp_path:
         assert [(await w.get("/service-a/x")).status_code for _ in range(3)] == [200, 200, 429]
         assert (await w.get("/service-a/x", headers={"x-forwarded-for": "192.0.2.66"})).status_code == 200
         assert (await w.admin("GET", "/admin/policies/rate_limit")).json()["use"] == "sliding_window"
+
+
+TABLE = """
+class Table:
+    def __init__(self, ttl):
+        self.ttl, self.things = ttl, {}
+
+    def get(self, key, now):
+        put_at, thing = self.things.get(key, (0, None))
+        return thing if thing is not None and now - put_at < self.ttl else None
+
+    def put(self, key, entry, now):
+        self.things[key] = now, entry
+
+    def delete(self, key):
+        self.things.pop(key, None)
+
+    def clear(self):
+        self.things.clear()
+"""
+
+
+async def test_a_table_of_ones_own_is_the_cache(tmp_path: Path) -> None:
+    async with world() as w:
+        response = await put(w, "cache", use=mine(tmp_path, TABLE, "Table"))
+        assert response.status_code == 200, response.text
+        assert [(await w.get("/service-a/x")).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]
+        w.now += 31
+        assert (await w.get("/service-a/x")).headers["x-cache"] == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TABLE.replace("def clear", "def empty"), "clear"),
+        (TABLE.replace("now - put_at < self.ttl", "True"), "after 30 s"),
+        (TABLE.replace("self.things[key] =", "self.things[0] =").replace("get(key,", "get(0,"), "another"),
+        (TABLE.replace("self.things[key] = now, entry", "pass"), "give back"),
+        (TABLE.replace("self.things.pop(key, None)", "pass"), "deleted"),
+        (TABLE.replace("pop(key, None)", "pop(key)"), "KeyError"),
+        (TABLE.replace("self.things.clear()", "pass"), "clear()"),
+    ],
+)
+async def test_a_table_that_loses_or_keeps_too_much_never_serves(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    async with world() as w:
+        response = await put(w, "cache", use=mine(tmp_path, text, "Table"))
+        assert response.status_code == 422, response.text
+        assert said in response.json()["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_cache_that_is_off_is_seen_as_a_bypass(method: str) -> None:
+    async with world({"cache": {"enabled": False}}) as w:
+        response = await w.client.request(method, "/service-a/x")
+        assert response.headers["x-cache"] == "BYPASS"
+        assert response.headers["cache-status"] == "gateway-lab; fwd=bypass"
+        assert "x-cache" not in (await w.client.post("/service-a/x")).headers

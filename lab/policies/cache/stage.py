@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from cachetools import TTLCache
@@ -11,7 +12,7 @@ from cachetools import TTLCache
 from lab.model import Exchange, Handler, Headers, Response, problem
 from lab.policies import Context, plug
 from lab.policies.cache.body import SharedBody
-from lab.policies.cache.core import CacheCore, Decision, Verdict
+from lab.policies.cache.core import CacheCore, Decision, Store, Verdict
 from lab.policies.cache.entry import Entry, answer
 from lab.policies.cache.http import HttpCache
 from lab.policies.cache.lift import Lifted
@@ -111,6 +112,37 @@ class Cache:
                 response, exchange, "BYPASS", b"; fwd=%b; fwd-status=%d" % (decision.why, response.status)
             )
         return await self._fetch(exchange, call_next, decision)
+
+    @classmethod
+    def prove(cls, options: CacheSettings, context: Context) -> None:
+        """Put something into the table that `options.use` names and take it out. Raises `PlugError`.
+
+        A whole `CacheCore` is only looked at: what it decides is its own affair.
+        """
+        core = cls(options, context).core
+        expect = partial(plug.promise, options.use)
+        if not isinstance(core, Lifted):
+            expect(*plug.methods(core, CacheCore))
+            return
+        store, key, thing = core.store, b"/service-a/proof", object()
+        expect(*plug.methods(store, Store))
+        expect(store.get(key, 0.0) is None, "get() of a new table gives something that nobody put there")
+        store.put(key, thing, 0.0)
+        expect(options.ttl <= 0 or store.get(key, 0.0) is thing, "get() does not give back what was put")
+        expect(
+            store.get(b"/service-a/other", 0.0) is None, "get() of one key gives what was put under another"
+        )
+        expect(
+            store.get(key, 2 * options.ttl + 1) is None,
+            f"get() still gives it after {options.ttl:g} s and more",
+        )
+        store.put(key, thing, 0.0)
+        store.delete(key)
+        expect(store.get(key, 0.0) is None, "get() still gives what was deleted")
+        store.delete(key)
+        store.put(key, thing, 0.0)
+        store.clear()
+        expect(store.get(key, 0.0) is None, "get() still gives something after clear()")
 
     async def _other_method(self, exchange: Exchange, call_next: Handler) -> Response:
         response = await call_next(exchange)

@@ -90,7 +90,7 @@ class RateLimit:
 
     @classmethod
     def prove(cls, options: RateLimitSettings, context: Context) -> None:
-        """Let what `options.use` names count two clients of its own. Raises `PlugError` at a broken promise."""
+        """Let what `options.use` names count two clients. Raises `PlugError` at a broken promise."""
         cls(options, context)  # made with the real limits as well: a constructor may not like them
         limit, window = min(options.limit, 50), options.window
         algorithm = plug.find(options.use, ALGORITHMS)

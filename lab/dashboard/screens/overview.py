@@ -51,8 +51,8 @@ processes, and the access log, the newest exchange last.
     Overview.-tall Charts { height: 40%; min-height: 16; }
     Overview.-short Charts { display: none; }
     Overview.-charts Charts { display: block; }
-    Overview.-short.-charts Charts { height: 1fr; }
-    Overview.-short.-charts ProcessLines, Overview.-short.-charts AccessLog { display: none; }
+    Overview.-charts Charts { height: 1fr; }
+    Overview.-charts ProcessLines, Overview.-charts AccessLog { display: none; }
     """
 
     def body(self) -> ComposeResult:

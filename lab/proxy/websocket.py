@@ -10,7 +10,7 @@ import asyncio
 import ssl as tls
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -87,7 +87,8 @@ class _Dialling(asyncio.Protocol):
         self.answer.add_done_callback(_look_at)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports do not inherit from asyncio's.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self._handshake.send_request(self._request)
         transport.writelines(self._handshake.data_to_send())
@@ -187,8 +188,7 @@ async def dial(
             response, endpoint = await dialling.answer
     except BaseException as error:
         if transport is not None:
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
+            cast("asyncio.Transport", transport).abort()
         if isinstance(error, TimeoutError):
             raise httpx.ReadTimeout("no answer to the handshake in time") from error
         raise

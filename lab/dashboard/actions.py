@@ -57,6 +57,9 @@ class Acting(App[None]):
         Binding("full_stop", "step", "Step", key_display=".", tooltip="The recording's next second"),
         Binding("plus,equals_sign", "speed(1)", "Faster", key_display="+", tooltip="Play faster"),
         Binding("minus", "speed(-1)", "Slower", key_display="-", tooltip="Play slower"),
+        Binding(
+            "f", "freeze_picture", "Freeze", show=False, tooltip="Hold the picture still, and let it go on"
+        ),
         Binding("ctrl+r", "record", "Record", show=False, tooltip="Record what is shown, or stop recording"),
         Binding("ctrl+s", "picture", "Picture", show=False, tooltip="Save this screen as an SVG picture"),
         Binding("ctrl+l", "light", "Light/dark", show=False, tooltip="Light or dark colours"),
@@ -66,6 +69,7 @@ class Acting(App[None]):
     source: Source | None
     replay: Replay | None
     recorder: Recorder | None
+    frozen: bool
     control: Control | None
     traffic: Traffic | None
     stack: Stack | None
@@ -175,6 +179,13 @@ class Acting(App[None]):
 
     def fetch_soon(self) -> None:
         """Ask for a snapshot, for a recording to begin with."""
+
+    def action_freeze_picture(self) -> None:
+        """Hold the picture still while everything goes on, or let it go on too."""
+        self.frozen = not self.frozen
+        said = "the picture stands still; f lets it go on" if self.frozen else "the picture is live again"
+        self.notify(said, timeout=3)
+        self.touch()
 
     def action_picture(self) -> None:
         """Save the screen as SVG in the current folder."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -70,6 +72,9 @@ class Dashboard(Acting):
         self._clock = clock
         self._heard = clock()
         self._dirty = True
+        self.frozen = False
+        self.keys: deque[str] = deque(maxlen=8)
+        """The last keys that were pressed, for the room to follow."""
         self.failure = ""
         """Why the app gave up, one line."""
 
@@ -82,6 +87,13 @@ class Dashboard(Acting):
             self.set_interval(1.0, self._poll)
         if self.stack is not None:
             self.run_worker(self._start_stack(), group="stack")
+
+    async def on_event(self, event: events.Event) -> None:
+        """Note the keys on their way to whoever they are for."""
+        if isinstance(event, events.Key) and not event.is_forwarded and isinstance(self.screen, LabScreen):
+            self.keys.append(self.get_key_display(Binding(event.key, "")))
+            self._dirty = True
+        await super().on_event(event)
 
     async def _follow(self, source: Source) -> None:
         async for message in source(self._status):
@@ -132,7 +144,7 @@ class Dashboard(Acting):
             self.view.advance(self.view.time + silent)
             self._heard += silent
             self._dirty = True
-        if self._dirty and isinstance(self.screen, LabScreen):
+        if self._dirty and not self.frozen and isinstance(self.screen, LabScreen):
             self._dirty = False
             self.screen.show(self.view)
 

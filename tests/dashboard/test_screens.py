@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Digits, Input
 
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.policies import flow, parse
@@ -14,7 +14,7 @@ from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import View
 from lab.dashboard.widgets.table import LiveTable
 
-from .fakes import Fake
+from .fakes import Fake, FakeGateway
 
 
 def asked(fake: Fake) -> list[tuple[str, str, str]]:
@@ -193,3 +193,20 @@ async def test_a_table_keeps_its_cursor_when_rows_come_and_go(busy: View) -> Non
         await pilot.pause()
         assert table.selected == "127.0.0.1"
         assert table.row_count == 3
+
+
+async def test_the_picture_can_be_frozen_while_figures_go_on(busy: View, gateway: FakeGateway) -> None:
+    fake = Fake(busy)
+    async with fake.app.run_test() as pilot:
+        await pilot.press("v", "f")
+        digits = fake.app.screen.query(Digits).first()
+        before = digits.value
+        gateway.count(requests=500)
+        busy.fold(gateway.tick(1.0))
+        fake.app.touch()
+        fake.app.frame()
+        assert digits.value == before
+        await pilot.press("f")
+        fake.app.frame()
+        assert digits.value != before
+        assert list(fake.app.keys) == ["v", "f", "f"]

@@ -33,4 +33,5 @@ SCREENS: list[Entry] = [
     Entry("5", "policies", "Policies", "lab.dashboard.screens.policies:Policies"),
     Entry("6", "processes", "Processes", "lab.dashboard.screens.processes:Processes"),
     Entry("0", "events", "Events", "lab.dashboard.screens.events:Events"),
+    Entry("v", "present", "Present", "lab.dashboard.screens.present:Present"),
 ]

@@ -54,7 +54,7 @@ class Status(Panel):
     def lines(self, view: View, width: int, height: int) -> list[Content]:
         """`rec  ● live 0:42`"""
         shape, style = STATUS.get(view.status, STATUS["lost"])
-        bands = [band.label or band.kind for band in view.bands if band.end is None]
+        bands = [band.label or band.kind for band in view.bands if band.end is None or band.end > view.time]
         parts = [line((f"{label[:12]} ", f"bold {WARN}")) for label in bands[-1:]]
         if self.app.recorder is not None:  # type: ignore[attr-defined]
             parts.append(line(("● rec  ", f"bold {BAD}")))

@@ -29,6 +29,10 @@ class ProcessLines(Panel):
         """As many rows as there are processes."""
         return len(self._processes())
 
+    def on_mount(self) -> None:
+        """No processes, no space for them."""
+        self.display = bool(self._processes())
+
     def lines(self, view: View, width: int, height: int) -> list[Content]:
         """`gateway    ● healthy   127.0.0.1:8000   pid 4711   2 restarts`"""
         return [describe(process, width) for process in self._processes().values()]

@@ -13,7 +13,7 @@ def _app(health_status):
             await send({"type": "lifespan.shutdown.complete"})
             return
         if scope["path"] == "/hang":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         if scope["path"] == "/exit":
             print("leaving by request", file=sys.stderr, flush=True)
             os._exit(7)

@@ -52,7 +52,7 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": "{}"})
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # not a word until the viewer goes
     if broken == "locked" and scope["path"].startswith("/admin"):
         scope = {**scope, "headers": []}
     if broken == "empty-metrics" and scope["path"] == "/metrics":

@@ -135,7 +135,7 @@ def response_headers(headers: Headers) -> Headers:
         if name == b"connection" and value.lower() not in _KEEP:
             stops = stops | {token.strip().lower() for token in value.split(b",")}
         elif name == b"via":
-            via = value + b", " + VIA
+            via = via[: -len(VIA)] + value + b", " + VIA
             stops = stops | {b"via"}
     fields = [field for field in headers if field[0] not in stops]
     fields.append((b"via", via))

@@ -42,6 +42,7 @@ class Dashboard(Acting):
         *(Binding(e.key, f"jump('{e.mode}')", e.title, show=False) for e in SCREENS),
         Binding("question_mark", "help", "Help"),
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 
     def __init__(
@@ -100,7 +101,7 @@ class Dashboard(Acting):
             self.view.fold(message)
             if self.recorder is not None:
                 self.recorder.take(message)
-            if message.get("kind") == "policy":
+            if message.get("kind") == "policy" and not self.view.whole:
                 self._poll(always=True)  # the drawing shows settings, which ticks do not carry
             self._heard = self._clock()
             self._dirty = True
@@ -115,7 +116,8 @@ class Dashboard(Acting):
 
     def _poll(self, always: bool = False) -> None:
         """Ask for what only a snapshot has, while a screen shows it."""
-        if self.view.status == "live" and (always or getattr(self.screen, "polls", False)):
+        wanted = always or (getattr(self.screen, "polls", False) and not self.view.whole)
+        if self.view.status == "live" and wanted:
             self.run_worker(self._take_snapshot(), group="poll", exclusive=True)
 
     def fetch_soon(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -55,6 +57,7 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
     stack.on_line = lambda process, line: app.touch()
 
     async def run() -> None:
+        leave_on_signals(app)
         try:
             await app.run_async()
         finally:
@@ -102,6 +105,7 @@ def attach(
     )
 
     async def run() -> None:
+        leave_on_signals(app)
         try:
             await app.run_async()
         finally:
@@ -139,6 +143,13 @@ def where(url: str | None, token: str | None) -> tuple[str, str]:
     if not token:
         raise UserError(f"the token of {url} is needed: --token TOKEN, or set GATEWAY_ADMIN_TOKEN")
     return url, token
+
+
+def leave_on_signals(app: Dashboard) -> None:
+    """A closed terminal or a polite kill ends the app like its own key: the stack is stopped, not left."""
+    for name in ("SIGTERM", "SIGHUP"):
+        with contextlib.suppress(NotImplementedError, AttributeError):
+            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), app.exit)
 
 
 def finish(app: Dashboard, run: Coroutine[Any, Any, None]) -> int:

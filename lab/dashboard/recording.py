@@ -22,6 +22,10 @@ RATE = 8_000
 HEAD = 100_000
 """Bytes that a recording may have at once: the first snapshot with its 200 events."""
 SAMPLE = 5
+SELDOM = 20.0
+"""Seconds between two ticks that keep `LARGE`."""
+LARGE = ("policies", "clients", "paths")
+"""What makes most of a tick and changes little."""
 SPEEDS = (0.25, 1.0, 4.0, 16.0)
 
 
@@ -37,7 +41,7 @@ class Recorder:
         """Messages that would have been too much."""
         self._requests: list[Any] = []
         self._first: float | None = None
-        self._last_tick = float("-inf")
+        self._last_tick = self._last_large = float("-inf")
         try:
             self._file: IO[str] = path.open("x", encoding="utf-8")
         except OSError as error:
@@ -59,6 +63,10 @@ class Recorder:
                 return
             self._last_tick = now
             message = message | {"requests": self._requests}
+            if 0 <= now - self._last_large < SELDOM:
+                message = {name: value for name, value in message.items() if name not in LARGE}
+            else:
+                self._last_large = now
             self._requests = []
         room = HEAD + RATE * max(now - self._first, 0) - self.bytes
         if not self._fits(message, room):

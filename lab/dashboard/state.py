@@ -121,6 +121,8 @@ class View:
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=500))
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     skipped: int = 0
+    whole: bool = False
+    """Whether the ticks carry all that a snapshot does; otherwise somebody has to ask for snapshots."""
     history: History = field(default_factory=History)
     ribbons: dict[str, deque[tuple[float, str]]] = field(default_factory=dict)
     """Per service: (since, breaker state), oldest first."""
@@ -174,6 +176,7 @@ class View:
                 setattr(self, name, message[name])
 
     def _tick(self, message: Message) -> None:
+        self.whole = "policies" in message
         self._log(message)
         self.skipped += message.get("skipped", 0)
         self.refresh(message)

@@ -16,7 +16,7 @@ from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import Message, View
 from lab.errors import UserError
 
-from .fakes import FakeGateway, request
+from .fakes import POLICIES, FakeGateway, request
 
 
 def record(path: Path, messages: list[Message]) -> Recorder:
@@ -35,7 +35,9 @@ def some_seconds(gateway: FakeGateway, seconds: int = 20, requests: int = 20) ->
             messages.append(gateway.breaker("service-a", "open", "5 failures in a row"))
         for _ in range(7):
             gateway.count(requests=100, s2xx=100)
-            messages.append(gateway.tick(1 / 7, requests=[request(200, "HIT")] * requests, skipped=80))
+            large = {"policies": POLICIES | {"more": "x" * 9000}, "clients": [], "paths": []}
+            told = [request(200, "HIT")] * requests
+            messages.append(gateway.tick(1 / 7, requests=told, skipped=80, **large))
     return messages
 
 

@@ -37,7 +37,10 @@ def test_without_a_terminal_it_names_the_demo(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_port_in_use_is_one_line_instead_of_a_broken_screen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_one_line_instead_of_a_broken_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.Dashboard, "run_async", None)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

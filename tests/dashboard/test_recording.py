@@ -101,8 +101,12 @@ async def test_pause_and_step(gateway: FakeGateway, tmp_path: Path) -> None:
     replay.step()
     assert (await anext(messages))["type"] == "tick"
     assert replay.paused
+    following = asyncio.ensure_future(anext(messages))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not following.done()
     replay.step()
-    assert (await anext(messages))["type"] == "tick"
+    assert (await following)["type"] == "tick"
     replay.pause()
     assert not replay.paused
     assert [m async for m in messages]

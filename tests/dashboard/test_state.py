@@ -33,6 +33,17 @@ def test_a_rate_is_the_difference_of_totals_over_two_seconds(gateway: FakeGatewa
     assert view.rate("hits", "service-b") == 0.0
 
 
+def test_what_was_more_than_two_seconds_ago_is_no_rate_of_now(gateway: FakeGateway) -> None:
+    view = View()
+    view.fold(gateway.snapshot())
+    gateway.count(requests=100)
+    view.fold(gateway.tick(0.2))
+    assert view.rate("requests") == pytest.approx(100)
+    for _ in range(12):
+        view.fold(gateway.tick(0.2))
+    assert view.rate("requests") == 0
+
+
 def test_a_lost_tick_loses_no_request(gateway: FakeGateway) -> None:
     view = View()
     view.fold(gateway.snapshot())

@@ -51,6 +51,10 @@ _NOT_HTTP = frozenset(
 _HIGH_WATER = 65_536
 """Bytes of a request's body that are held for an application that is not reading."""
 
+_READ_AHEAD = 8
+"""Pipelined requests that are read before the one in front is answered. Reading goes on for a while, since
+only who reads notices that the client has gone."""
+
 
 class State(IntEnum):
     IDLE = 0
@@ -327,7 +331,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.pipeline.append(cycle)
         if len(self.pipeline) == 1:
             cycle.start()
-        else:
+        elif len(self.pipeline) > _READ_AHEAD:
             self.pause_reading()
 
     def on_body(self, body: bytes) -> None:

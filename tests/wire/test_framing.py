@@ -449,7 +449,7 @@ def test_row_27_http_1_0_may_come_without_a_host(gateway: Gateway, service: Serv
     client.send(f"GET /{service.name}/ HTTP/1.0\r\n\r\n".encode())
     asked = service.answers()
     assert asked.start == b"GET / HTTP/1.1"
-    assert asked[b"host"] == f"127.0.0.1:{service.port}".encode()
+    assert asked[b"host"] == service.host.encode()
     answer = client.answer()
     assert answer.body == b"ok"
     assert client.gone()

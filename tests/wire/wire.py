@@ -32,6 +32,10 @@ PATIENCE = float(os.environ.get("WIRE_PATIENCE", "10"))
 
 TOKEN = "wire-admin-token"
 
+ADDRESS = f"127.0.{os.getpid() % 250 + 1}.1" if sys.platform == "linux" else "127.0.0.1"
+"""Where the tests' services listen: an address of this run's own where loopback has several, so that nobody
+else's late probe of a port that was theirs a moment ago is taken for the gateway."""
+
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([^\x00\r\n]*)")
 
 
@@ -272,10 +276,11 @@ class Service:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.sock = socket.create_server((ADDRESS, 0), backlog=1024)
         self.sock.settimeout(PATIENCE)
         self.port: int = self.sock.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host = f"{ADDRESS}:{self.port}"
+        self.url = f"http://{self.host}"
         self.peers: list[Peer] = []
         """Every connection so far; the last one is the one in use."""
 
@@ -325,7 +330,7 @@ class Service:
 def refusing_port() -> socket.socket:
     """A bound socket that does not listen: whoever connects to it is refused, as long as it is held."""
     sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((ADDRESS, 0))
     return sock
 
 

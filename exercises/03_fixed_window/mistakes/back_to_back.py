@@ -1,0 +1,23 @@
+# rejected by: test_a_window_begins_with_the_first_request_and_stays
+# recognised as: aligned
+# The next window begins where the last one ended, whether anybody asked then or not.
+from collections.abc import Hashable
+
+from lab.policies.rate_limit.limiter import Verdict
+
+
+class FixedWindow:
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit = limit
+        self.window = window
+        self.windows: dict[Hashable, tuple[float, int]] = {}
+
+    def take(self, key: Hashable, now: float) -> Verdict:
+        start, used = self.windows.get(key, (now, 0))
+        while now >= start + self.window:
+            start, used = start + self.window, 0
+        left = start + self.window - now
+        if used >= self.limit:
+            return Verdict(False, self.limit, 0, left, left)
+        self.windows[key] = (start, used + 1)
+        return Verdict(True, self.limit, self.limit - used - 1, left)

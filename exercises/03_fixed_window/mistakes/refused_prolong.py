@@ -1,0 +1,26 @@
+# rejected by: test_refused_requests_change_nothing
+# recognised as: refused-counts
+# A refusal begins the window anew: whoever keeps asking never gets out.
+from collections.abc import Hashable
+
+from lab.policies.rate_limit.limiter import Verdict
+
+
+class FixedWindow:
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit = limit
+        self.window = window
+        self.windows: dict[Hashable, tuple[float, int]] = {}
+
+    def take(self, key: Hashable, now: float) -> Verdict:
+        start, used = self.windows.get(key, (now, 0))
+        if now >= start + self.window:
+            start, used = now, 0
+        left = start + self.window - now
+        if used >= self.limit:
+            if used > self.limit + 2:
+                start = now
+            self.windows[key] = (start, used + 1)
+            return Verdict(False, self.limit, 0, left, left)
+        self.windows[key] = (start, used + 1)
+        return Verdict(True, self.limit, self.limit - used - 1, left)

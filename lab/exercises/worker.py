@@ -1,0 +1,158 @@
+"""A process that runs checks: `python -m lab.exercises.worker NUMBER`.
+
+It first imports what the exercise's starter imports, says that it is ready, and then waits for a job on its
+standard input, one JSON line: {"file": path of the submission, "checks": names}. Results go to what was its
+standard output, one JSON line each; what the submission prints goes to standard error, where it can do no harm.
+
+A check that takes longer than it may is reported by a thread, with the line at which the submission was, and
+ends the process: nothing else ends an endless loop. Whoever started the worker goes on with a new one.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from lab.exercises import kit
+from lab.exercises.agent import Agent
+from lab.exercises.catalog import Exercise, find
+
+GRACE = 0.5
+"""Seconds after which whoever started the worker may take it that the thread could not do its work either."""
+LOAD = kit.Check("load", lambda: None, 0, "", False, (), "", "", 5.0)
+"""Loading the file is guarded like a check."""
+
+
+def main(number: str) -> None:
+    exercise = find(number)
+    preload(exercise.starter)
+    channel = private_channel()
+    tell(channel, {"ready": True})
+    job = json.loads(sys.stdin.readline() or "null")
+    silence_stdin()
+    if job is not None:
+        for message in run(exercise, Path(job["file"]), job["checks"], channel):
+            tell(channel, message)
+        tell(channel, {"done": True})
+    channel.flush()
+    # Threads, atexit functions and open event loops of the submission's must not keep us.
+    os._exit(0)
+
+
+def private_channel() -> TextIO:
+    """What was standard output, for results only; from now on printing goes to standard error."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr = io.TextIOWrapper(
+        os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
+    )
+    return channel
+
+
+def silence_stdin() -> None:
+    """`input()` in a submission meets the end of the file."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdin = io.StringIO()
+
+
+def tell(channel: TextIO, message: dict[str, Any]) -> None:
+    channel.write(json.dumps(message) + "\n")
+    channel.flush()
+
+
+def preload(starter: bytes) -> None:
+    """Import what the starter imports at its top, so that loading the submission takes no time."""
+    for node in ast.parse(starter).body:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+
+
+def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> Iterator[dict[str, Any]]:
+    """Load the file, then run the checks of these names in order; a message for each step."""
+    guard = Guard(file, channel)
+    with guard.watch(LOAD):
+        answer = Agent(file).load()
+    if "raised" in answer:
+        yield {"unloadable": answer["raised"]}
+        return
+    yield {"loaded": True}
+    checks = {check.name: check for check in exercise.checks()}
+    for name in names:
+        check = checks[name]
+        yield {"begin": name, "limit": check.limit}
+        began = time.perf_counter()
+        with guard.watch(check):
+            agent = Agent(file)  # each check has the file loaded anew: nothing is left over from the last
+            try:
+                result = kit.execute(check, kit.LocalChannel(agent))
+            finally:
+                agent.handle("stop", {})
+        yield {"result": asdict(result) | {"seconds": time.perf_counter() - began}}
+
+
+class Guard:
+    """Ends the process when a check takes too long, and says where the submission was."""
+
+    def __init__(self, file: Path, channel: TextIO) -> None:
+        self._file = str(file)
+        self._channel = channel
+        self._main = threading.get_ident()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._check: kit.Check | None = None
+        self._until = 0.0
+        threading.Thread(target=self._run, name="guard", daemon=True).start()
+
+    @contextlib.contextmanager
+    def watch(self, check: kit.Check) -> Iterator[None]:
+        with self._changed:
+            self._check, self._until = check, time.monotonic() + check.limit
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._check = None
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                left = self._until - time.monotonic() if self._check is not None else None
+                if left is None or left > 0:
+                    self._changed.wait(left)
+                elif self._check is not None:
+                    tell(self._channel, {"hung": self._check.name, "at": self._line()})
+                    os._exit(3)
+
+    def _line(self) -> str:
+        """`line 12: while True:`, the innermost line of the submission that is being run; empty if none is."""
+        frame = sys._current_frames().get(self._main)
+        while frame is not None:
+            if frame.f_code.co_filename == self._file:
+                lines = Path(self._file).read_text("utf-8", "replace").splitlines()
+                return f"line {frame.f_lineno}: {lines[frame.f_lineno - 1].strip()}"
+            frame = frame.f_back
+        return ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

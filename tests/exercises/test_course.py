@@ -1,0 +1,133 @@
+"""Every exercise, taken at its word: starters bring nothing, solutions everything, mistakes are caught.
+
+An exercise that is added to the manifest is tested by this file without a change to it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lab.exercises import hints
+from lab.exercises.catalog import Exercise, exercises
+from lab.exercises.runner import Report, Runner
+
+COURSE = exercises()
+VARIANTS = Path(__file__).parent / "variants"
+every = pytest.mark.parametrize("exercise", COURSE, ids=lambda exercise: exercise.name)
+every_mistake = pytest.mark.parametrize(
+    ("exercise", "path"),
+    [pytest.param(e, path, id=f"{e.name}-{path.stem}") for e in COURSE for path in e.mistakes],
+)
+every_correct = pytest.mark.parametrize(
+    ("exercise", "path"),
+    [
+        pytest.param(e, path, id=f"{e.name}-{path.stem}")
+        for e in COURSE
+        for path in (e.solution, *sorted((VARIANTS / e.name).glob("*.py")))
+    ],
+)
+
+
+def run(exercise: Exercise, path: Path) -> Report:
+    with Runner(exercise) as runner:
+        return runner.run(path)
+
+
+def declared(path: Path) -> dict[str, str]:
+    """The `# key: value` lines at the top of a mistake."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not (match := re.match(r"# (rejected by|recognised as): (\S+)", line)):
+            break
+        found[match[1]] = match[2]
+    return found
+
+
+@every
+def test_the_starter_brings_nothing(exercise: Exercise) -> None:
+    report = run(exercise, exercise.file)
+    assert [result.name for result in report.results if result.points] == []
+    assert report.problem == "", "a starter loads, so that its first failure is about the task"
+
+
+@every_correct
+def test_what_is_correct_brings_everything(exercise: Exercise, path: Path) -> None:
+    report = run(exercise, path)
+    assert [f"{result.name}\n{result.text}" for result in report.results if not result.passed] == []
+    assert report.points == exercise.points
+
+
+@every_mistake
+def test_a_mistake_is_rejected_by_its_check(exercise: Exercise, path: Path) -> None:
+    wanted = declared(path)
+    report = run(exercise, path)
+    failed = {result.name: result for result in report.results if result.status not in ("passed", "skipped")}
+    assert wanted["rejected by"] in failed, f"rejected by {list(failed)}"
+    # It is the first failure that a student reads, and whose hint comes first.
+    first = next(iter(failed.values()))
+    if "recognised as" in wanted:
+        assert first.mistake == wanted["recognised as"]
+
+
+@every_mistake
+def test_messages_speak_of_the_task_and_not_of_the_checks(exercise: Exercise, path: Path) -> None:
+    for result in run(exercise, path).results:
+        if result.passed:
+            continue
+        assert not re.search(r"Traceback|assert|lab/|checks\.py|conftest|0x[0-9a-f]{6}", result.text)
+        if result.status != "skipped":
+            assert re.search(r"^expected  \S", result.text, re.MULTILINE)
+            assert re.search(r"^came      \S", result.text, re.MULTILINE)
+            assert re.search(r"^look at   \S", result.text, re.MULTILINE) or result.status != "failed"
+
+
+@every
+def test_the_points_are_those_of_the_manifest(exercise: Exercise) -> None:
+    checks = exercise.checks()
+    assert sum(check.points for check in checks) == exercise.points
+    assert all(check.why.endswith(".") and check.look for check in checks)
+    names = [check.name for check in checks]
+    assert len(set(names)) == len(names)
+    for place, check in enumerate(checks):
+        assert set(check.after) <= set(names[:place]), f"{check.name}: after what comes before it"
+
+
+@every
+def test_the_folder_is_complete(exercise: Exercise) -> None:
+    found = {path.name for path in exercise.folder.iterdir() if path.name != "__pycache__"}
+    wanted = {"README.md", "exercise.py", "checks.py", "hints.md", "solution.py", "mistakes"}
+    assert found - {"exercise.py.bak"} == wanted
+    assert len(exercise.mistakes) >= 8
+    assert {path.name for path in (exercise.folder / "mistakes").iterdir()} - {"__pycache__"} == {
+        path.name for path in exercise.mistakes
+    }
+    assert len(list((VARIANTS / exercise.name).glob("*.py"))) >= 2
+    assert exercise.folder.name.startswith(f"{exercise.number:02}_")
+
+
+@every
+def test_the_starter_is_the_packages_own_copy(exercise: Exercise) -> None:
+    assert exercise.file.read_bytes() == exercise.starter, "run: python -m lab.exercises.starters"
+
+
+@every
+def test_hints(exercise: Exercise) -> None:
+    known = hints.read(exercise.folder / "hints.md")
+    graded = [key for key in known if key.isdecimal()]
+    assert graded == [str(number) for number in range(1, len(graded) + 1)]
+    assert len(graded) >= 3
+    assert all(len(text) > 40 for text in known.values())
+    recognised = {check.mistake for check in exercise.checks() if check.mistake}
+    recognised |= {value for path in exercise.mistakes if (value := declared(path).get("recognised as"))}
+    recognised |= set(re.findall(r'mistake="([a-z0-9-]+)"', exercise.checks_file.read_text(encoding="utf-8")))
+    assert {f"mistake: {key}" for key in recognised} == {key for key in known if key not in graded}
+
+
+def test_numbers_and_folders() -> None:
+    assert [exercise.number for exercise in COURSE] == sorted({exercise.number for exercise in COURSE})
+    root = COURSE[0].folder.parent
+    folders = {path.name for path in root.iterdir() if path.is_dir() and re.match(r"\d\d_", path.name)}
+    assert folders == {exercise.name for exercise in COURSE}

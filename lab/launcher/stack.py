@@ -369,7 +369,7 @@ class Stack:
             else:
                 misses += 1
                 patient = misses < MISSES if answered else time.monotonic() - launched < SLOW_START
-                if not patient and process.state != "unhealthy":
+                if not patient and (process.state, process.detail) != ("unhealthy", problem):
                     self._set(process, "unhealthy", problem)
             await asyncio.sleep(HEALTHY if answered else STARTING)
 

@@ -19,6 +19,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lab.faults.target import faulty
+
 if TYPE_CHECKING:
     from faker import Faker
 
@@ -131,16 +133,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = FastAPI(title="Service A", lifespan=lifespan)
+api = FastAPI(title="Service A", lifespan=lifespan)
 counted = APIRouter(dependencies=[Depends(count)])
 
 
-@app.get("/health")
+@api.get("/health")
 async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@app.get("/stats")
+@api.get("/stats")
 async def stats(response: Response) -> Stats:
     """How many requests came in since the start, `/health` and this path itself not counted."""
     response.headers["Cache-Control"] = "no-store"
@@ -263,7 +265,8 @@ async def upload(request: Request) -> Upload:
     return Upload(bytes=size, sha256=digest.hexdigest())
 
 
-app.include_router(counted)
+api.include_router(counted)
+app = faulty(api)  # what the server runs; faults can be set on it: docs/faults.md
 
 
 def reset() -> None:

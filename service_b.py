@@ -12,10 +12,12 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query, WebSocket, WebSocketDisconnect, WebSocketException
 from fastapi.responses import PlainTextResponse
 
+from lab.faults.target import faulty
+
 SUBPROTOCOLS = ("echo.v2", "echo.v1")
 """What this service speaks, the best first."""
 
-app = FastAPI(title="Service B")
+api = FastAPI(title="Service B")
 
 
 def choose(offered: list[str]) -> str | None:
@@ -23,12 +25,12 @@ def choose(offered: list[str]) -> str | None:
     return next((name for name in SUBPROTOCOLS if name in offered), None)
 
 
-@app.get("/health")
+@api.get("/health")
 async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@app.websocket("/ws")
+@api.websocket("/ws")
 async def echo(websocket: WebSocket) -> None:
     """Sends back each message as it came: text as text, binary as binary."""
     await websocket.accept(choose(websocket.scope["subprotocols"]))
@@ -40,7 +42,7 @@ async def echo(websocket: WebSocket) -> None:
             await websocket.send_bytes(message["bytes"])
 
 
-@app.websocket("/ws/ticker")
+@api.websocket("/ws/ticker")
 async def ticker(
     websocket: WebSocket,
     every: Annotated[float, Query(ge=0.01, le=60)] = 1.0,
@@ -57,7 +59,7 @@ async def ticker(
         pass  # the listener went away
 
 
-@app.websocket("/ws/close/{code}")
+@api.websocket("/ws/close/{code}")
 async def close(
     websocket: WebSocket,
     code: Annotated[int, Path(ge=1000, le=4999)],
@@ -70,7 +72,10 @@ async def close(
     await websocket.close(code, reason)
 
 
-@app.websocket("/ws/refuse/{status}")
+@api.websocket("/ws/refuse/{status}")
 async def refuse(websocket: WebSocket, status: Annotated[int, Path(ge=400, le=599)]) -> None:
     """Answers the handshake with this status instead of accepting it."""
     await websocket.send_denial_response(PlainTextResponse(f"status {status}\n", status))
+
+
+app = faulty(api)  # what the server runs; faults can be set on it: docs/faults.md

@@ -36,6 +36,8 @@ TOTALS = (
 PER_SERVICE = ("requests", "failures", "upstream_calls", "retries", "hits", "misses", "limited", "rejected")
 SAMPLE = 20
 """Access log entries in a tick at most."""
+SLOW = 1.0
+"""Seconds between two ticks that carry policies, clients and paths as well."""
 
 
 def figures(gateway: Gateway) -> dict[str, Any]:
@@ -51,20 +53,39 @@ def figures(gateway: Gateway) -> dict[str, Any]:
         "in_flight": tally.in_flight,
         "totals": totals,
         "latency": tally.recent.quantiles(now),
-        "services": {name: _service(gateway, name, now) for name in gateway.services},
+        "services": _services(gateway, now),
     }
 
 
-def _service(gateway: Gateway, name: str, now: float) -> dict[str, Any]:
+def slow_figures(gateway: Gateway) -> dict[str, Any]:
+    """What is larger and changes slowly: once a second is often enough."""
+    return {
+        "policies": gateway.policies.snapshot(),
+        "clients": gateway.policies.state("rate_limit").get("clients", []),
+        "paths": [{"path": path, "requests": count} for path, count in gateway.tally.paths.most(20)],
+    }
+
+
+def _services(gateway: Gateway, now: float) -> dict[str, Any]:
+    breakers = gateway.policies.breakers()
+    bulkheads = gateway.policies.state("bulkhead").get("services", {})
+    return {
+        name: _service(gateway, name, now, breakers.get(name), bulkheads.get(name, {}))
+        for name in gateway.services
+    }
+
+
+def _service(
+    gateway: Gateway, name: str, now: float, breaker: dict[str, Any] | None, bulkhead: dict[str, Any]
+) -> dict[str, Any]:
     service = gateway.services[name]
     pool = service.upstream.figures
     counts: Mapping[str, int] = gateway.tally.services.get(name, {})
     recent = gateway.tally.recent_by_service.get(name)
-    breaker = gateway.policies.breakers().get(name)
     return {
         "health": service.health,
         "detail": service.health_detail,
-        "in_flight": gateway.policies.state("bulkhead").get("services", {}).get(name, {}).get("in_flight", 0),
+        "in_flight": bulkhead.get("in_flight", 0),
         "breaker": breaker
         or {"state": "closed", "forced": False, "since": gateway.started, "failures": 0, "retry_after": 0.0},
         "pool": {"in_use": pool.in_use, "idle": pool.idle, "waiting": pool.waiting, "limit": pool.limit},
@@ -83,9 +104,7 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
         "version": lab.__version__,
         "pid": os.getpid(),
         **figures(gateway),
-        "policies": gateway.policies.snapshot(),
-        "clients": gateway.policies.state("rate_limit").get("clients", []),
-        "paths": [{"path": path, "requests": count} for path, count in gateway.tally.paths.most(20)],
+        **slow_figures(gateway),
         "events": list(gateway.feed.events),
         "requests": [json.loads(line) for line in gateway.access_log.recent],
     }
@@ -95,25 +114,26 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
 
 
 class Ticks:
-    """Makes the ticks: the figures, and a sample of the access log since the last one."""
+    """Makes the ticks: the figures, a sample of the access log since the last one, once a second the rest."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._seen = gateway.access_log.lines
+        self._slow_at = 0.0
 
     def __call__(self) -> dict[str, Any]:
-        log = self._gateway.access_log
+        gateway = self._gateway
+        log = gateway.access_log
         new = log.lines - self._seen
         self._seen = log.lines
         wanted = min(new, SAMPLE, len(log.recent))
-        lines = [log.recent[i - wanted] for i in range(wanted)]
-        return {
-            **figures(self._gateway),
-            "requests": [json.loads(line) for line in lines],
+        tick = {
+            **figures(gateway),
+            "requests": [json.loads(log.recent[i - wanted]) for i in range(wanted)],
             "skipped": new - wanted,
-            "policies": self._gateway.policies.snapshot(),
-            "clients": self._gateway.policies.state("rate_limit").get("clients", []),
-            "paths": [
-                {"path": path, "requests": count} for path, count in self._gateway.tally.paths.most(20)
-            ],
         }
+        now = gateway.clock()
+        if now - self._slow_at >= SLOW:
+            self._slow_at = now
+            tick |= slow_figures(gateway)
+        return tick

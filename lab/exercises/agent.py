@@ -7,6 +7,7 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
     ------  -----------------------------------  --------------------------------------------------------
     new     name, args, kwargs                   a ref: the new object of that class
     call    ref, method, args, kwargs            what the method returns; ref 0 is the module
+            + sealed: True                       the same, as a ref whatever it is (None stays None)
     start   ref, method, args, kwargs            the same for an async method
     clock   start                                a handle: a clock that stands still until it is told
     tick    clock, seconds                       nothing; who slept until then is awake
@@ -137,7 +138,7 @@ class Agent:
                     if inspect.iscoroutine(result):
                         result.close()
                     raise Complaint(f"{fields['method']} must not be async: write def, not async def")
-                return result
+                return self._ticket(result) if fields.get("sealed") and result is not None else result
             case "clock":
                 return Handle(self._keep(ManualClock(fields["start"])), "clock")
             case "tick":

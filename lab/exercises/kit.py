@@ -196,7 +196,8 @@ def mismatch(value: Any, wanted: Any) -> str:
     """Why `value` is not what `wanted` asks for; empty where it is.
 
     `wanted` is a type (float takes whole numbers too, both must be finite), a `Shape`, None, `list[…]`, or
-    several joined by `|`.
+    several joined by `|`. With `Ref` or `Ref | None` whatever comes back (None apart) stays with the
+    submission and arrives as a ticket: for what is only to be handed back, such as a permission.
     """
     origin = get_origin(wanted)
     if origin is Union or origin is types.UnionType:
@@ -447,6 +448,9 @@ class Thing:
         """What the method returns."""
         entry = self._student.calls.add(f"{method}({_arguments(args, kwargs)})")
         fields = {"ref": self.ref.number, "method": method, **self._student._packed(args, kwargs)}
+        wanted = self._shapes.get(method)
+        if wanted is Ref or Ref in get_args(wanted):
+            fields["sealed"] = True
         answer = self._student._channel.ask("call", fields)
         return self._shaped(method, self._student._value(answer, entry))
 

@@ -30,7 +30,7 @@ def test_requests_up_to_the_limit_are_admitted(student: Student) -> None:
     points=3,
     why="The limit is the promise that the gateway makes to the service behind it.",
     after=("test_requests_up_to_the_limit_are_admitted",),
-    look="the comparison of the count with the limit: what is the count when the last admitted request has passed?",
+    look="the comparison of the count with the limit: what is the count when the limit is reached?",
     mistake="off-by-one",
 )
 def test_what_comes_after_the_limit_is_refused(student: Student) -> None:
@@ -199,7 +199,7 @@ def test_retry_after_is_the_wait(student: Student) -> None:
     points=1,
     why="The gateway makes one limiter for each route; they must not see each other's counts.",
     after=("test_what_comes_after_the_limit_is_refused",),
-    look="where the table lives: in the object (`self.… = {}` in `__init__`), or in the class, for all objects",
+    look="where the table lives: in the object (`self.… = {}` in `__init__`), or in the class, for all",
     mistake="class-attribute",
 )
 def test_two_limiters_share_nothing(student: Student) -> None:

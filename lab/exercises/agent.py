@@ -16,7 +16,7 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
     stop                                         nothing; what `serve` started is gone
 
 An answer is `{"value": packed}` or `{"raised": {kind, mro, text, line, function, source}}`. In the latter, a
-`kind` of "" is the agent's own complaint, a whole sentence.
+`kind` of "" is the agent's own complaint: its `text` is a whole sentence and the rest is left out.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ Message = dict[str, Any]
 Call = Callable[[int, list[Any]], Awaitable[Message]]
 """Asks the check to run its callback of that number with packed arguments; the value is an answer."""
 
+PLAIN: tuple[Any, ...] = (int, float, str, bytes, list, tuple, dict)
 PASSES = 60
 """How often `settle` lets every ready task run: the longest chain of hand-overs that it sees through."""
 
@@ -169,9 +170,8 @@ class Agent:
         owner = self._module() if ref == 0 else self._objects[ref]
         method = getattr(owner, name, None)
         if not callable(method):
-            what = (
-                f"{self.path.name} has no function" if ref == 0 else f"{type(owner).__name__} has no method"
-            )
+            kind = type(owner).__name__
+            what = f"{self.path.name} has no function" if ref == 0 else f"{kind} has no method"
             raise Complaint(f"{what} {name}")
         return method(*self._unpack(fields["args"]), **self._unpack(fields["kwargs"]))
 
@@ -200,9 +200,9 @@ class Agent:
             return Record(type(value).__name__, {name: getattr(value, name, None) for name in names})
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return Record(type(value).__name__, dict(zip(value._fields, value, strict=True)))
-        for kind in (bool, int, float, str, bytes, list, tuple, dict):
-            if isinstance(value, kind):
-                return kind(value)
+        for base in PLAIN:
+            if isinstance(value, base):
+                return base(value)  # of a class derived from it, such as an IntEnum or a defaultdict
         if isinstance(value, Exchange):
             return _request(value)
         if isinstance(value, Response):
@@ -378,7 +378,7 @@ async def _whole(result: Any) -> Any:
 
 
 def _error(raised: Message) -> BaseException:
-    """The exception that a check's callback raised: a built-in one, or one of a library by its dotted name."""
+    """What a check's callback raised: a built-in exception, or a library's by its dotted name."""
     module, _, name = str(raised["kind"]).rpartition(".")
     cls = getattr(importlib.import_module(module or "builtins"), name, RuntimeError)
     try:

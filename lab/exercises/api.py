@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,18 @@ from lab.exercises.catalog import Exercise, exercises, find
 from lab.exercises.progress import Entry, Progress
 from lab.exercises.runner import Report, Runner
 
-__all__ = ["Hint", "Report", "Runner", "Standing", "check", "hint", "listing", "next_step"]
+__all__ = [
+    "Hint",
+    "Report",
+    "Runner",
+    "Standing",
+    "check",
+    "hint",
+    "listing",
+    "next_step",
+    "reset",
+    "standing",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,10 @@ def listing() -> list[Standing]:
     """All exercises in order."""
     progress = Progress()
     return [Standing(exercise, progress.of(exercise.name)) for exercise in exercises()]
+
+
+def standing(exercise: Exercise) -> Standing:
+    return Standing(exercise, Progress().of(exercise.name))
 
 
 def next_step(standings: list[Standing]) -> Exercise | None:
@@ -75,3 +92,20 @@ def hint(name: str | Exercise) -> Hint:
     graded = [each for each in known if each.isdecimal()]
     seen = set(progress.of(exercise.name).hints)
     return Hint(key, known[key], len(seen.intersection(graded)), len(graded))
+
+
+def reset(name: str | Exercise) -> Path | None:
+    """Put the starter back, byte for byte, and forget the progress.
+
+    The value is where what was there is kept; None where it was the starter.
+    """
+    exercise = find(name) if isinstance(name, str) else name
+    backup = None
+    if exercise.file.is_file() and exercise.file.read_bytes() != exercise.starter:
+        taken = {path.name for path in exercise.folder.iterdir()}
+        numbers = (f"exercise.py.{number}.bak" for number in itertools.count(1))
+        backup = exercise.file.with_name(next(name for name in numbers if name not in taken))
+        os.replace(exercise.file, backup)
+    exercise.file.write_bytes(exercise.starter)
+    Progress().forget(exercise.name)
+    return backup

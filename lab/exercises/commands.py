@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lab.exercises import api, kit
+from lab.exercises import api, kit, plugging
 from lab.exercises.catalog import Exercise, find
-from lab.exercises.runner import Report
+from lab.exercises.runner import Report, Runner
+from lab.exercises.watch import Event, Kind, events
 
 # -- how a report looks --------------------------------------------------------------------------------------
 
@@ -88,7 +93,7 @@ def as_json(report: Report) -> dict[str, Any]:
 # -- commands ------------------------------------------------------------------------------------------------
 
 
-class ExerciseName(click.ParamType):
+class ExerciseName(click.ParamType):  # type: ignore[type-arg]
     """An exercise by number, name or folder."""
 
     name = "exercise"
@@ -116,3 +121,242 @@ def check(exercise: Exercise, file: Path | None, everything: bool, json_: bool) 
     else:
         show(report, everything=everything)
     return 0 if report.passed else 1
+
+
+@click.command()
+@JSON
+def exercises(json_: bool) -> None:
+    """List the exercises, how far you are, and what comes next."""
+    standings = api.listing()
+    following = api.next_step(standings)
+    if json_:
+        listed = [
+            {
+                "number": s.exercise.number,
+                "name": s.exercise.name,
+                "title": s.exercise.title,
+                "state": s.state,
+                "points": s.entry.points,
+                "maximum": s.exercise.points,
+                "plug": s.exercise.plug is not None,
+            }
+            for s in standings
+        ]
+        click.echo(json.dumps({"exercises": listed, "next": following.name if following else None}, indent=2))
+        return
+    for s in standings:
+        sign = {"done": click.style("✓", fg="green"), "begun": click.style("▸", fg="yellow")}.get(
+            s.state, " "
+        )
+        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<24} {s.exercise.summary}")
+    click.echo(f"\n   {bar(standings)}")
+    if following is not None:
+        click.echo(
+            f"   next: lab watch {following.number}, {following.folder.name}/README.md tells what to do"
+        )
+
+
+def bar(standings: list[api.Standing], width: int = 32) -> str:
+    """`█████░░░░░ 5 of 16 done`."""
+    done = sum(s.state == "done" for s in standings)
+    full = round(width * done / len(standings))
+    return f"{'█' * full}{'░' * (width - full)} {done} of {len(standings)} done"
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE, required=False)
+@click.option("--live", is_flag=True, help="Plug each save that passes into the running gateway.")
+@click.option(
+    "--once", is_flag=True, help="Stop when this exercise is done, instead of going on to the next."
+)
+def watch(exercise: Exercise | None, live: bool, once: bool) -> int:
+    """Check EXERCISE again whenever you save; without one, the first that is not done. Ctrl-C ends it."""
+    exercise = exercise or api.next_step(api.listing())
+    if exercise is None:
+        click.echo("all exercises are done; 'lab watch N' watches one of them")
+        return 0
+    return Watch(exercise, live, once).run()
+
+
+class Watch:
+    """`lab watch`: one exercise at a time, a runner that is warm, and what to do about each event."""
+
+    def __init__(self, exercise: Exercise, live: bool, once: bool) -> None:
+        self.live = live
+        self.once = once
+        self.done = False
+        self.begin(exercise)
+
+    def begin(self, exercise: Exercise) -> None:
+        self.exercise = exercise
+        self.runner = Runner(exercise, keep_spare=True)
+
+    def go_to(self, exercise: Exercise) -> None:
+        self.runner.close()
+        self.begin(exercise)
+
+    def run(self) -> int:
+        root = self.exercise.folder.parent
+        try:
+            current = [self.exercise.file]
+            stream = events(root, current)
+            self.check()
+            while not (self.done and self.once):
+                event = next(stream, None)
+                match event:
+                    case None:
+                        break
+                    case Event(Kind.SAVED | Kind.CHECKS):
+                        self.check()
+                    case Event(Kind.OTHER, path):
+                        self.go_to(find(path.parent.name))
+                        self.check()
+                    case Event(Kind.GONE):
+                        click.echo(
+                            f"{self.exercise.file} is gone; lab reset {self.exercise.number} brings it back"
+                        )
+                current[0] = self.exercise.file
+            return 0 if self.done else 1
+        finally:
+            self.runner.close()
+
+    def check(self) -> None:
+        """Check, show, plug in; go to the next exercise once this one is done."""
+        if sys.stdout.isatty():
+            click.clear()
+        report = api.check(self.exercise, runner=self.runner)
+        show(report)
+        self.done = report.passed
+        if not report.passed:
+            click.echo(f"  watching {short(self.exercise.file)}; Ctrl-C ends it")
+            return
+        if self.live and self.exercise.plug is not None:
+            plug_in(self.exercise)
+        following = api.next_step(api.listing())
+        if not self.once and not self.live and following is not None:
+            self.go_to(following)
+            click.echo(f"\n  now watching {short(following.file)}; begin with its README.md. Ctrl-C ends it")
+
+
+def short(path: Path) -> str:
+    """A path the way it would be typed here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE)
+@JSON
+def hint(exercise: Exercise, json_: bool) -> None:
+    """Show the next hint for EXERCISE; the first is about what your last check stumbled over."""
+    given = api.hint(exercise)
+    if json_:
+        click.echo(json.dumps(asdict(given), indent=2))
+        return
+    about = (
+        "about what your last check found"
+        if given.key.startswith("mistake")
+        else f"hint {given.shown} of {given.of}"
+    )
+    click.echo(f"\n{click.style(f'Exercise {exercise.number:02}, {about}', bold=True)}\n")
+    click.echo(reflow(given.text) + "\n")
+
+
+def reflow(markdown: str) -> str:
+    """Paragraphs filled to the terminal's width, code as it is, all a little indented."""
+    width = min(100, shutil.get_terminal_size().columns - 4)
+    pieces = re.split(r"```\w*\n(.*?)```", markdown, flags=re.DOTALL)
+    blocks = []
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            blocks.append(textwrap.indent(piece.rstrip(), "      "))
+        else:
+            paragraphs = re.split(r"\n\s*\n", piece.strip())
+            blocks += [
+                textwrap.indent(textwrap.fill(" ".join(p.split()), width), "  ") for p in paragraphs if p
+            ]
+    return "\n\n".join(blocks)
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE)
+def reset(exercise: Exercise) -> None:
+    """Start EXERCISE over: the starter comes back, what you wrote is kept beside it."""
+    backup = api.reset(exercise)
+    click.echo(f"{short(exercise.file)} is the starter again")
+    if backup is not None:
+        click.echo(f"what you had is in {short(backup)}")
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE)
+@click.option("--give-up", is_flag=True, help="Show it although you have not passed yet.")
+def solution(exercise: Exercise, give_up: bool) -> int:
+    """Show the worked solution of EXERCISE, once you have passed or with --give-up."""
+    if not give_up and not api.standing(exercise).entry.passed:
+        n = exercise.number
+        click.echo(
+            f"exercise {n} is not done yet: lab hint {n} helps, --give-up shows it all the same", err=True
+        )
+        return 1
+    click.echo(exercise.solution.read_text(encoding="utf-8"), nl=False)
+    return 0
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE)
+@click.option("--force", is_flag=True, help="Plug it in although its checks do not pass.")
+@JSON
+def plug(exercise: Exercise, force: bool, json_: bool) -> int:
+    """Put your class of EXERCISE into the running gateway; it is checked first."""
+    plugging.place(exercise)
+    if not force:
+        report = api.check(exercise)
+        if not report.passed:
+            if json_:
+                click.echo(json.dumps({"plugged": False, "reason": "its checks do not pass"}))
+            else:
+                show(report)
+                click.echo(f"  not plugged in; lab plug {exercise.number} --force does it all the same")
+            return 1
+    return plug_in(exercise, json_)
+
+
+def plug_in(exercise: Exercise, json_: bool = False) -> int:
+    """Plug in and say what the gateway answered."""
+    with plugging.running() as gateway:
+        try:
+            policy = plugging.plug(exercise, gateway)
+        except plugging.Refused as refusal:
+            if json_:
+                click.echo(json.dumps({"plugged": False, "reason": str(refusal)}))
+            else:
+                click.echo(click.style(f"  refused by the gateway: {refusal}", fg="red"))
+            return 1
+    if json_:
+        click.echo(json.dumps({"plugged": True, "section": policy.section, "options": policy.options}))
+    else:
+        options = ", ".join(f"{k}={v}" for k, v in policy.options.items() if isinstance(v, int | float))
+        click.echo(click.style(f"  plugged in: {policy.section} is yours now", fg="green") + f" ({options})")
+        click.echo(f"  lab unplug {exercise.number} takes it out")
+    return 0
+
+
+@click.command()
+@click.argument("exercise", type=EXERCISE)
+@JSON
+def unplug(exercise: Exercise, json_: bool) -> int:
+    """Take your class of EXERCISE out of the running gateway; what was there before comes back."""
+    with plugging.running() as gateway:
+        try:
+            policy = plugging.unplug(exercise, gateway)
+        except plugging.Refused as refusal:
+            click.echo(f"the gateway refused: {refusal}", err=True)
+            return 1
+    if json_:
+        click.echo(json.dumps({"plugged": False, "section": policy.section, "use": policy.use}))
+    else:
+        click.echo(f"  {policy.section} uses '{policy.use}' again")
+    return 0

@@ -2,16 +2,16 @@
 
     VERDICT = Shape("Verdict", admitted=bool, remaining=int)
 
-    @check(points=2, why="A limit is a promise about how many requests pass.", look="when does the count end?")
+    @check(points=2, why="A limit is a promise about how many pass.", look="when the count ends")
     def test_one_too_many_is_refused(student):
         limiter = student.new("FixedWindow", limit=3, window=10.0).answering(take=VERDICT)
         verdicts = [limiter.take("ada", 0.0) for _ in range(4)]
         expect([v.admitted for v in verdicts], [True, True, True, False], of="who is admitted")
 
-A check talks to the submission through `student` alone, in plain data (see `plain`): it never imports it, looks
-into it or changes it. So the same check runs beside the submission, for a student who waits for the verdict,
-and with a process boundary in between, for a grader who trusts nothing. Nothing sleeps: the time is an
-argument, or a clock from `student.clock()`.
+A check talks to the submission through `student` alone, in plain data (see `plain`): it never imports it,
+looks into it or changes it. So the same check runs beside the submission, for a student who waits for the
+verdict, and with a process boundary in between, for a grader who trusts nothing. Nothing sleeps: the time is
+an argument, or a clock from `student.clock()`.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _number(value: Any) -> bool:
 
 
 class Channel(Protocol):
-    """The way to a submission's agent (see `agent` for the messages). Both may raise: TimeoutError, OSError."""
+    """The way to a submission's agent (see `agent` for the messages)."""
 
     def ask(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Send one message and wait for the answer."""
@@ -358,7 +358,7 @@ class Student:
 
     @contextmanager
     def serve(self, name: str = "app", env: dict[str, str] | None = None) -> Iterator[Served]:
-        """The file, loaded anew with these environment variables, its ASGI application `name` on a free port."""
+        """The file, loaded anew with these environment variables; its application `name` on a free port."""
         entry = self.calls.add(f"serve {name}{' with ' + show(env) if env else ''}")
         try:
             where = self._value(self._channel.ask("serve", {"name": name, "env": env or {}}), entry)

@@ -72,7 +72,7 @@ class Progress:
         self.save()
 
     def save(self) -> None:
-        """Write all of it beside the old file, then put it in its place: a kill at any moment leaves one of both."""
+        """Write a new file and put it in the old one's place: a kill at any moment leaves one of both."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         document = {"version": 1, "exercises": {name: asdict(entry) for name, entry in self.entries.items()}}
         number, draft = tempfile.mkstemp(dir=self.path.parent, prefix="progress.", suffix=".tmp")

@@ -191,7 +191,7 @@ class _Run:
         """Let a worker do as many of the waiting checks as it survives."""
         self._skip()
         if not self.waiting:
-            return
+            return None
         checks = {check.name: check for check in self.waiting}
         current: kit.Check = LOAD
         left = READY

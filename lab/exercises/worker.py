@@ -2,7 +2,7 @@
 
 It first imports what the exercise's starter imports, says that it is ready, and then waits for a job on its
 standard input, one JSON line: {"file": path of the submission, "checks": names}. Results go to what was its
-standard output, one JSON line each; what the submission prints goes to standard error, where it can do no harm.
+standard output, one JSON line each; what the submission prints goes to standard error and does no harm.
 
 A check that takes longer than it may is reported by a thread, with the line at which the submission was, and
 ends the process: nothing else ends an endless loop. Whoever started the worker goes on with a new one.
@@ -144,7 +144,7 @@ class Guard:
                     os._exit(3)
 
     def _line(self) -> str:
-        """`line 12: while True:`, the innermost line of the submission that is being run; empty if none is."""
+        """`line 12: while True:`, the line of the submission that is being run; empty if none is."""
         frame = sys._current_frames().get(self._main)
         while frame is not None:
             if frame.f_code.co_filename == self._file:

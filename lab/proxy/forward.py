@@ -56,7 +56,7 @@ class Forward:
                 "service-down",
                 f"{exchange.service} fails its health check",
                 service=exchange.service,
-                retry_after=Directory.CHECK_DOWN_EVERY,
+                retry_after=Directory.RETRY_EVERY,
                 failure="destination_unavailable",
             )
         now = self._clock()

@@ -37,7 +37,7 @@ class Service:
         self.health: Health = "unknown"
         self.health_detail = "not checked yet" if settings.health else "no health path configured"
         self.checked: float | None = None
-        self.failed_checks = 0
+        self.failing_since: float | None = None
 
     @property
     def down(self) -> bool:
@@ -52,10 +52,10 @@ class Directory(Mapping[str, Service]):
 
     CHECK_EVERY = 5.0
     """Seconds between two health checks of a service that is well."""
-    CHECK_DOWN_EVERY = 1.0
-    """Seconds between two checks of a service that is down."""
-    FAILURES = 3
-    """Failed checks in a row that mark a service down; one that succeeds marks it up."""
+    RETRY_EVERY = 1.0
+    """Seconds until the next check after one that failed."""
+    DOWN_AFTER = 10.0
+    """Seconds of failing checks that mark a service down; one that succeeds marks it up."""
 
     def __init__(
         self,
@@ -140,8 +140,8 @@ class Directory(Mapping[str, Service]):
     async def _keep_checking(self, service: Service) -> None:
         async with prober(service) as client:
             while True:
-                await self.check(service, client)
-                await asyncio.sleep(self.CHECK_DOWN_EVERY if service.down else self.CHECK_EVERY)
+                ok = await self.check(service, client)
+                await asyncio.sleep(self.CHECK_EVERY if ok else self.RETRY_EVERY)
 
     async def check(self, service: Service, client: httpx.AsyncClient) -> bool:
         """One health check; updates and returns whether the service answered 2xx."""
@@ -151,14 +151,17 @@ class Directory(Mapping[str, Service]):
         except httpx.HTTPError as error:
             # The type says what happened; the text may hold the address, which /health must not show.
             ok, detail = False, type(error).__name__
-        service.checked = self._clock()
+        now = service.checked = self._clock()
         service.health_detail = detail
-        service.failed_checks = 0 if ok else service.failed_checks + 1
         if ok:
+            service.failing_since = None
             self._mark(service, "up", detail)
-        elif service.failed_checks >= self.FAILURES:
+            return True
+        if service.failing_since is None:
+            service.failing_since = now
+        if now - service.failing_since >= self.DOWN_AFTER:
             self._mark(service, "down", detail)
-        return ok
+        return False
 
     def _mark(self, service: Service, health: Health, reason: str) -> None:
         if service.health != health:

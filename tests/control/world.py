@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import httpx
 
 from gateway import PIPELINE
 from lab.control import Gateway
+from lab.policies import Stage
 from lab.proxy.upstream import PoolFigures
 from lab.settings import build
 
@@ -23,12 +24,17 @@ class FakeUpstream(httpx.MockTransport):
 
 
 class World:
-    def __init__(self, document: dict[str, Any] | None = None, token: str | None = TOKEN) -> None:
+    def __init__(
+        self,
+        document: dict[str, Any] | None = None,
+        token: str | None = TOKEN,
+        pipeline: Sequence[type[Stage]] = PIPELINE,
+    ) -> None:
         services = {"service-a": {"url": "http://127.0.0.1:1"}, "service-b": {"url": "http://127.0.0.1:2"}}
         settings = build({"services": services, "admin": {"token": token}, **(document or {})}, {})
         self.now = 1000.0
         self.gateway = Gateway(
-            settings, PIPELINE, clock=lambda: self.now, wall=lambda: self.now + 1_790_000_000
+            settings, pipeline, clock=lambda: self.now, wall=lambda: self.now + 1_790_000_000
         )
         self.seen: list[httpx.Request] = []
         self.answer: Answer = lambda request: httpx.Response(200, content=b"ok")
@@ -58,8 +64,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(document: dict[str, Any] | None = None, token: str | None = TOKEN) -> AsyncIterator[World]:
-    made = World(document, token)
+async def world(
+    document: dict[str, Any] | None = None,
+    token: str | None = TOKEN,
+    pipeline: Sequence[type[Stage]] = PIPELINE,
+) -> AsyncIterator[World]:
+    made = World(document, token, pipeline)
     try:
         yield made
     finally:

@@ -83,6 +83,14 @@ def service(gateway: Gateway, behind: Callable[..., Service]) -> Service:
 
 
 @pytest.fixture
+def live() -> Iterator[Service]:
+    """A service called `live` for a gateway of the test's own, to be named in its configuration."""
+    service = Service("live")
+    yield service
+    service.close()
+
+
+@pytest.fixture
 def own(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a gateway for this test alone."""
     started: list[Gateway] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import AsyncIterator, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -58,10 +59,12 @@ class Gateway(FastAPI):
         self.front: Front | None = None
         self.services = Directory(settings.services, clock=clock, emit=self.feed.emit)
         context = Context(services=self.services.settings, clock=clock, wall=wall, emit=self.feed.emit)
-        try:
-            stages = [stage(getattr(settings, stage.section, None), context) for stage in pipeline]
-        except PlugError as error:
-            raise ConfigError(str(error)) from None
+        stages = []
+        for stage in pipeline:
+            try:
+                stages.append(stage(getattr(settings, stage.section, None), context))
+            except PlugError as error:
+                raise ConfigError(f"{stage.section}.{error}") from None
         forward = Forward(self.services, settings.limits, clock, settings.admin.token)
         handler, slots = compose(stages, forward)
         outer, _ = compose([stage for stage in stages if getattr(stage, "always", False)], _refuse)
@@ -98,9 +101,29 @@ async def _lifespan(gateway: FastAPI) -> AsyncIterator[None]:
     logging.getLogger("gateway").setLevel(logging.INFO)
     gateway.services.start()
     try:
-        yield
+        with _calm_collector():
+            yield
     finally:
         gateway.draining = True
         await gateway.policies.aclose()
         await gateway.services.stop()
         gateway.access_log.close()
+
+
+@contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Spare requests the garbage collector, which otherwise takes a tenth of their time.
+
+    What is loaded by now stays for good and need not be looked at again: one such look stops the gateway for
+    some thirty milliseconds. What a request leaves behind is freed at once, by its reference counts; only
+    cycles wait for the collector, and there are few.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

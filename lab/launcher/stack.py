@@ -47,6 +47,8 @@ SLOW_START = 15.0
 """Seconds after which a process that never answered counts as unhealthy."""
 GIVE_UP = 4
 """Crashes in a row, each before the process was `STABLE` seconds old, after which it is not restarted."""
+WRONGLY_USED = 2
+"""The exit status of a process that cannot work as it is configured."""
 STABLE = 10.0
 BACKOFF = 0.25
 """Seconds before the first restart; each further one waits twice as long."""
@@ -335,6 +337,10 @@ class Stack:
             stable = killed or time.monotonic() - launched >= STABLE
             crashes = 1 if stable else crashes + 1
             reason = describe_exit(status, process.log)
+            if status == WRONGLY_USED:
+                process.given_up = True
+                self._set(process, "crashed", f"{reason}; not started again: that would not change it")
+                return
             if crashes >= GIVE_UP:
                 process.given_up = True
                 self._set(process, "crashed", f"{reason}; {crashes} times in a row, not started again")

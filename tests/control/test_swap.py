@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lab.settings import ConfigError
 from tests.control.world import World, world
 
 GOOD = """
@@ -268,3 +269,11 @@ async def test_a_cache_that_is_off_is_seen_as_a_bypass(method: str) -> None:
         assert response.headers["x-cache"] == "BYPASS"
         assert response.headers["cache-status"] == "gateway-lab; fwd=bypass"
         assert "x-cache" not in (await w.client.post("/service-a/x")).headers
+
+
+@pytest.mark.parametrize(
+    ("section", "use"), [("rate_limit", "sliding_windw"), ("cache", "htp"), ("breaker", "x:Y")]
+)
+def test_a_class_that_the_configuration_names_and_nobody_has_stops_the_start(section: str, use: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{section}\.use: [^\n]*$"):
+        World({section: {"use": use}})

@@ -258,3 +258,16 @@ def test_an_exit_is_told_in_the_field_s_words():
 @posix
 def test_a_signal_is_told_by_its_name():
     assert describe_exit(-9, ["something"]) == "ended by SIGKILL"
+
+
+async def test_a_process_that_cannot_work_as_it_is_configured_is_not_started_again(make_stack):
+    stack = make_stack(apps={**APPS, "gateway": "standin:misconfigured"})
+    await stack.start()
+    try:
+        process = stack.processes["gateway"]
+        await until(lambda: process.given_up)
+        assert process.state == "crashed"
+        assert process.restarts == 0
+        assert "not started again" in process.detail
+    finally:
+        await stack.stop()

@@ -92,6 +92,7 @@ def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> Front | None:
             "and the strict parser are missing"
         )
         return None
+    raise_file_limit(limits.max_connections)
     config = cast("Any", config)
     config.loaded_app = app
     # A value other than uvicorn's default is the wish of whoever started it.
@@ -100,6 +101,26 @@ def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> Front | None:
     config.http_protocol_class = partial(GatewayProtocol, front=front)
     config.timeout_graceful_shutdown = limits.drain
     return front
+
+
+def raise_file_limit(connections: int) -> None:
+    """Let this process hold `connections` from clients and as many to services, as far as the system allows.
+
+    Many systems start a process with 256 or 1024 open files. Windows has no such limit on sockets.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError):
+            logger.warning("only %d files may be open: too few for limits.max_connections", soft)
 
 
 class Front:

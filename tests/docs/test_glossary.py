@@ -16,7 +16,11 @@ ENTRIES = [
     for line in PAGE.splitlines()
     if line.startswith("| ") and not line.startswith("| term")
 ]
-REQUIRED = [
+REQUIRED = {
+    *("policy", "stage", "core", "exchange", "upstream", "edge", "service", "instance", "client", "identity"),
+    *("snapshot", "fault", "scenario", "exercise", "check", "verdict", "submission", "half-open", "bulkhead"),
+    *("circuit breaker", "jitter", "goodput", "coordinated omission", "tail latency"),
+}
     "policy",
     "stage",
     "core",
@@ -67,7 +71,7 @@ def test_a_term_lives_where_it_says(entry: list[str]) -> None:
 
 def test_the_terms_are_in_order_and_stand_once() -> None:
     terms = [entry[0] for entry in ENTRIES]
-    assert set(REQUIRED) <= set(terms)
+    assert REQUIRED <= set(terms)
     assert len(terms) == len(set(terms))
     for part in PAGE.split("\n## ")[1:]:
         inside = [term for term in terms if f"\n| {term} |" in part]

@@ -6,6 +6,7 @@ An exercise that is added to the manifest is tested by this file without a chang
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ every_correct = pytest.mark.parametrize(
 )
 
 
+@cache
 def run(exercise: Exercise, path: Path) -> Report:
     with Runner(exercise) as runner:
         return runner.run(path)

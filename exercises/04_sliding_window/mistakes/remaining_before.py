@@ -1,0 +1,25 @@
+# rejected by: test_remaining_is_what_is_left
+# recognised as: remaining
+# Counts what is left before this request is counted.
+from collections import defaultdict, deque
+from collections.abc import Hashable
+
+from lab.policies.rate_limit.limiter import Verdict
+
+
+class SlidingWindow:
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit = limit
+        self.window = window
+        self.log = defaultdict(deque)
+
+    def take(self, key: Hashable, now: float) -> Verdict:
+        log = self.log[key]
+        while log and now >= log[0] + self.window:
+            log.popleft()
+        if len(log) >= self.limit:
+            wait = log[0] + self.window - now
+            return Verdict(False, self.limit, 0, wait, wait)
+        left = self.limit - len(log)
+        log.append(now)
+        return Verdict(True, self.limit, left, log[0] + self.window - now)

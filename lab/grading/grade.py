@@ -1,0 +1,160 @@
+"""Grades one submission: each check in a sandbox of its own, with the submission loaded anew.
+
+The check itself runs here. What the submission does to its process costs it that one check.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.exercises import kit
+from lab.exercises.catalog import Exercise
+from lab.grading.channel import RemoteChannel
+from lab.grading.sandbox import End, GraderProblem, Limits, Sandbox, Sandboxes
+from lab.grading.verdict import CheckVerdict
+
+LOAD = 5.0
+"""Seconds that loading the file may take, on top of what a check may."""
+SLACK = 3.0
+"""How many times its limit a check may last on the wall clock: a busy machine is nobody's fault. Processor
+time, which does not depend on that, is held to the limit itself."""
+PATIENCE = 2
+"""Checks that may hang before the others get `SLACK` no longer."""
+ATTEMPTS = 3
+"""How often a sandbox that does not come up is tried again. That is no failure of the student's."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one check said, and what its sandbox cost."""
+
+    result: kit.Result
+    end: End
+    unloadable: str = ""
+
+
+class Grader:
+    """Grades submissions of any exercise, one after the other."""
+
+    def __init__(
+        self, sandboxes: Sandboxes, limits: Limits | None = None, *, seed: int = 0, slack: float = SLACK
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._limits = limits or Limits()
+        self._seed = seed
+        self._slack = slack
+
+    def grade(self, exercise: Exercise, work: Path, file: str) -> tuple[list[CheckVerdict], float]:
+        """One verdict for each check, in their order, and the processor time used in seconds.
+
+        `file` is in the folder `work`, whose files the submission may read. Raises `GraderProblem`.
+        """
+        verdicts: list[CheckVerdict] = []
+        bad: set[str] = set()
+        unloadable, hangs, cpu = "", 0, 0.0
+        for check in exercise.checks():
+            missing = next((name for name in check.after if name in bad), None)
+            printed, began = "", time.monotonic()
+            if unloadable:
+                result = could_not_load(check, unloadable)
+            elif missing is not None:
+                result = kit.skipped(check, missing)
+            else:
+                answer = self._run(check, work, file, self._slack if hangs < PATIENCE else 1.0)
+                result, printed = answer.result, answer.end.output
+                cpu += answer.end.cpu
+                unloadable = answer.unloadable
+                hangs += result.status == "hung"
+            if not result.passed:
+                bad.add(check.name)
+            verdicts.append(verdict_of(exercise, result, printed, time.monotonic() - began))
+        return verdicts, cpu
+
+    def _run(self, check: kit.Check, work: Path, file: str, slack: float) -> Answer:
+        limits = dataclasses.replace(
+            self._limits, cpu=check.limit + LOAD, wall=(check.limit + LOAD) * slack + 1
+        )
+        for _ in range(ATTEMPTS):
+            sandbox = self._sandboxes.start(work, file, limits)
+            answer = self._ask(check, sandbox, slack)
+            if answer.end.reason != "setup":
+                return answer
+        raise GraderProblem(f"a sandbox cannot be set up: {answer.end.output.strip() or 'no reason given'}")
+
+    def _ask(self, check: kit.Check, sandbox: Sandbox, slack: float) -> Answer:
+        channel = RemoteChannel(sandbox.channel, LOAD * slack)
+        channel.seed = self._seed
+        if answer := self._load(check, channel, sandbox, slack):
+            return answer
+        channel.extend(check.limit * slack)
+        result = kit.execute(check, channel)
+        end = settled(channel, sandbox)
+        if not result.passed and channel.ended:
+            status, text = lost(channel, end, sandbox.limits, check.limit * slack)
+            failure = kit.Failure("an answer", text, sent="")
+            result = kit.failed(check, failure, status=status)
+        return Answer(result, end)
+
+    def _load(
+        self, check: kit.Check, channel: RemoteChannel, sandbox: Sandbox, slack: float
+    ) -> Answer | None:
+        """Have the file loaded; the answer where it cannot be."""
+        status: kit.Status = "crashed"
+        try:
+            raised = channel.ask("load", {}).get("raised")
+            if raised is None:
+                return None
+            end, text = sandbox.end(), kit.Raised(raised).sentence()
+        except OSError:
+            end = settled(channel, sandbox)
+            status, text = lost(channel, end, sandbox.limits, LOAD * slack)
+        # What happens while the file is loaded happens before the first question of every check.
+        return Answer(could_not_load(check, text, status), end, text)
+
+
+def settled(channel: RemoteChannel, sandbox: Sandbox) -> End:
+    """The end of the sandbox; where it hung up by itself, a moment is left for the true reason to show."""
+    return sandbox.end(patience=1.0 if channel.ended == "closed" else 0.0)
+
+
+def lost(channel: RemoteChannel, end: End, limits: Limits, seconds: float) -> tuple[kit.Status, str]:
+    """Why a conversation ended before its time."""
+    if channel.ended == "broken":
+        return "crashed", f"what it answered is no answer: {channel.detail}"
+    if end.reason in ("wall", "cpu"):
+        return "hung", end.sentence(limits)
+    if channel.ended == "hung":
+        return "hung", f"it was still running after {seconds:g} seconds"
+    return "crashed", end.sentence(limits)
+
+
+def could_not_load(check: kit.Check, text: str, status: kit.Status = "crashed") -> kit.Result:
+    """The result of a check whose submission cannot even be loaded."""
+    return kit.failed(check, kit.Failure("a file that can be loaded", text, sent=""), status=status)
+
+
+def verdict_of(exercise: Exercise, result: kit.Result, printed: str, seconds: float) -> CheckVerdict:
+    return CheckVerdict(
+        exercise=exercise.name,
+        name=result.name,
+        status=result.status,
+        points=result.points,
+        maximum=result.maximum,
+        hidden=result.hidden,
+        why=result.why,
+        text=result.text,
+        mistake="" if result.passed else result.mistake,
+        printed=printed,
+        seconds=round(seconds, 3),
+    )
+
+
+def missing(exercise: Exercise, text: str) -> list[CheckVerdict]:
+    """The verdicts where there is nothing to check: the maximum stays what it is."""
+    return [
+        CheckVerdict(exercise.name, check.name, "missing", 0, check.points, check.hidden, check.why, text)
+        for check in exercise.checks()
+    ]

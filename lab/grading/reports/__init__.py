@@ -1,0 +1,75 @@
+"""The formats in which verdicts are handed on: one file each, all made of the same `Verdict`.
+
+format       for one submission      for a class
+-----------  ----------------------  ------------------------
+gradescope   results.json            gradescope/NAME.json
+classroom    classroom.json          classroom/NAME.json
+junit        junit.xml               junit.xml
+csv          grades.csv              grades.csv
+text         report.txt              report.txt
+html         report.html             report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.grading.reports import classroom, csv, gradescope, html, junit, text
+from lab.grading.verdict import Class, Verdict
+
+EACH: dict[str, tuple[str, Callable[[Verdict], dict[str, Any]]]] = {
+    "gradescope": ("results.json", gradescope.document),
+    "classroom": ("classroom.json", classroom.document),
+}
+"""Formats that have a document for each submission."""
+WHOLE: dict[str, tuple[str, Callable[[Class], str]]] = {
+    "junit": ("junit.xml", junit.document),
+    "csv": ("grades.csv", csv.document),
+    "text": ("report.txt", text.document),
+    "html": ("report.html", html.document),
+}
+"""Formats that have one for all of them."""
+FORMATS = (*EACH, *WHOLE)
+
+
+def write(result: Class, formats: Sequence[str], folder: Path) -> list[Path]:
+    """Write the reports; the value is the files. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in formats:
+        if name in WHOLE:
+            file, whole = WHOLE[name]
+            written.append(save(folder / file, whole(result)))
+            continue
+        file, each = EACH[name]
+        for verdict, safe in zip(result.verdicts, file_names(result.verdicts), strict=True):
+            path = folder / file if len(result.verdicts) == 1 else folder / name / f"{safe}.json"
+            path.parent.mkdir(exist_ok=True)
+            written.append(save(path, json.dumps(each(verdict), indent=2, ensure_ascii=False) + "\n"))
+    return written
+
+
+def save(path: Path, content: str) -> Path:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(content, encoding="utf-8", newline="")
+    os.replace(partial, path)
+    return path
+
+
+def file_names(verdicts: Sequence[Verdict]) -> list[str]:
+    """A file name for each, all different, whatever the submissions are called."""
+    names: list[str] = []
+    for verdict in verdicts:
+        name = re.sub(r"[^\w. ()+@-]", "_", verdict.name)[:100].strip(". ") or "submission"
+        taken = {other.lower() for other in names}
+        number, unique = 2, name
+        while unique.lower() in taken:
+            unique, number = f"{name}~{number}", number + 1
+        names.append(unique)
+    return names

@@ -1,0 +1,110 @@
+"""A process that grades: `python -m lab.grading.worker SLOT SEED EXERCISE…`.
+
+Submissions come on standard input and verdicts go to standard output, one JSON line each. First the process
+moves, with all that it will start, into a network of its own that has nothing but a loopback interface. So
+submissions reach the services that their checks start, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from lab.exercises.catalog import Exercise, find
+from lab.grading import intake
+from lab.grading.grade import Grader, missing
+from lab.grading.inside import jail
+from lab.grading.sandbox import GraderProblem, Sandboxes
+from lab.grading.verdict import CheckVerdict, Verdict
+
+
+def main(slot: int, seed: int, names: list[str]) -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing that is printed gets among the answers
+    exercises = [find(name) for name in names]
+    network = own_network()
+    with contextlib.suppress(OSError):
+        jail.prctl(jail.PR_SET_DUMPABLE, 0)  # what runs as the same user must not look into us
+    with Sandboxes(slot=slot, sources=sources_of(exercises)) as sandboxes:
+        isolation = sorted(sandboxes.isolation | ({"network"} if network else set()))
+        tell(answers, {"isolation": isolation})
+        grader = Grader(sandboxes, seed=seed)
+        for line in sys.stdin:
+            try:
+                tell(answers, grade(grader, exercises, json.loads(line)).data())
+            except GraderProblem as problem:
+                tell(answers, {"grader_problem": str(problem)})
+
+
+def tell(answers: Any, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def sources_of(exercises: list[Exercise]) -> list[str]:
+    """What starters and solutions import is what submissions may import of the lab."""
+    return [text for e in exercises for text in (e.starter.decode("utf-8"), e.solution.read_text("utf-8"))]
+
+
+def grade(grader: Grader, exercises: list[Exercise], job: dict[str, Any]) -> Verdict:
+    """The verdict on `job`: {"name", "problem", "files": {exercise: path}, "key"}."""
+    began = time.monotonic()
+    checks: list[CheckVerdict] = []
+    cpu = 0.0
+    for exercise in exercises:
+        path = job["files"].get(exercise.name)
+        if path is None:
+            checks += missing(exercise, job["problem"] or f"nothing was handed in for {exercise.name}")
+            continue
+        with tempfile.TemporaryDirectory(prefix="lab-work-") as folder:
+            os.chmod(folder, 0o755)
+            work = Path(folder) / "work"
+            file = intake.work_folder(Path(path), work)
+            found, used = grader.grade(exercise, work, file)
+            shutil.rmtree(work, ignore_errors=True)
+        checks += found
+        cpu += used
+    return Verdict(
+        name=job["name"],
+        checks=tuple(checks),
+        problem=job["problem"],
+        cpu=round(cpu, 3),
+        seconds=round(time.monotonic() - began, 3),
+        key=job["key"],
+    )
+
+
+def own_network() -> bool:
+    """Move into a network namespace with a loopback interface; False where the system does not allow that."""
+    if sys.platform != "linux":
+        return False
+    pid = os.fork()
+    if pid == 0:  # tried in a child first: half of it would be worse than nothing
+        try:
+            enter_network()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    if os.waitpid(pid, 0)[1] != 0:
+        return False
+    enter_network()
+    return True
+
+
+def enter_network() -> None:
+    if os.geteuid() == 0:
+        jail.unshare(jail.CLONE_NEWNET)
+    else:
+        jail.become_root_of_own_namespace(jail.CLONE_NEWNET)
+    jail.loopback_up()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -21,28 +21,6 @@ REQUIRED = {
     *("snapshot", "fault", "scenario", "exercise", "check", "verdict", "submission", "half-open", "bulkhead"),
     *("circuit breaker", "jitter", "goodput", "coordinated omission", "tail latency"),
 }
-    "policy",
-    "stage",
-    "core",
-    "exchange",
-    "upstream",
-    "edge",
-    "service",
-    "instance",
-    "client",
-    "identity",
-    "snapshot",
-    "fault",
-    "scenario",
-    "exercise",
-    "check",
-    "verdict",
-    "submission",
-    "half-open",
-    "bulkhead",
-    "jitter",
-    "goodput",
-]
 
 
 def names(path: Path) -> set[str]:

@@ -6,10 +6,20 @@ import random
 import re
 from typing import Any, ClassVar, Self
 
-from lab.model import Exchange, Handler, Response
+from lab.model import Exchange, Handler, Headers, Response
 from lab.policies import Context
 
 _SANE = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def shown(headers: Headers) -> str | None:
+    """The client's own id where it is sane, else None."""
+    given = None
+    for name, value in headers:
+        if name == b"x-request-id":
+            # Two ids would make two names for one request: neither is believed.
+            given = value if given is None else b""
+    return given.decode("ascii") if given is not None and _SANE.fullmatch(given) else None
 
 
 class RequestId:
@@ -27,15 +37,7 @@ class RequestId:
         self._bits = random.Random(random.SystemRandom().getrandbits(256)).getrandbits
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
-        given = None
-        for name, value in exchange.headers:
-            if name == b"x-request-id":
-                # Two ids would make two names for one request: neither is believed.
-                given = value if given is None else b""
-        if given is not None and _SANE.fullmatch(given):
-            exchange.request_id = given.decode("ascii")
-        else:
-            exchange.request_id = f"{self._bits(128):032x}"
+        exchange.request_id = shown(exchange.headers) or f"{self._bits(128):032x}"
         response = await call_next(exchange)
         response.headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         return response

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterable, MutableMapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lab.model import problem
+from lab.policies.request_id import shown
 
 if TYPE_CHECKING:
     from lab.proxy.server import GatewayProtocol
@@ -96,9 +98,7 @@ class Cycle:
         protocol = self.protocol
         try:
             await protocol.front.app(self.scope, self.receive, self.send)
-            failure = None
         except BaseException as error:  # whatever it is, this client must get an answer or an end
-            failure = error
             if not self.gone and not isinstance(error, asyncio.CancelledError):
                 logger.error("an exception came out of the application", exc_info=error)
         finally:
@@ -106,7 +106,7 @@ class Cycle:
                 protocol.server_state.tasks.discard(self._task)
         if self.gone or self.complete:
             return
-        if self.started or isinstance(failure, asyncio.CancelledError):
+        if self.started or (self._task is not None and self._task.cancelling()):
             # Half a response, or none in the drain time: cut, never completed.
             until_close = self._remaining is None and not self._chunked
             self._head = None
@@ -114,7 +114,9 @@ class Cycle:
         else:
             response = problem(500, "internal-error", "the gateway failed at this request")
             self.keep_alive = False
-            self._start(500, [*response.headers, (b"date", formatdate(usegmt=True).encode())])
+            named = (shown(self.scope["headers"]) or secrets.token_hex(16)).encode()
+            date = formatdate(usegmt=True).encode()
+            self._start(500, [*response.headers, (b"x-request-id", named), (b"date", date)])
             self._body(response.content, False)
 
     # -- the request's body ----------------------------------------------------------------------------------

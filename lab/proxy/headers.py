@@ -80,8 +80,8 @@ def request_headers(exchange: Exchange, host: bytes, admin_token: bytes | None =
             forwarded_for += value + b", "
         elif name == b"forwarded":
             forwarded += value + b", "
-        elif name == b"authorization" and admin_token is not None and value == b"Bearer " + admin_token:
-            stops = stops | {b"authorization"}
+        elif name == b"authorization" and admin_token is not None and admin_token in value:
+            stops = stops | {b"authorization"}  # however it is written
     if replaced_trace:
         # W3C Trace Context §3.2: what cannot be parsed is started anew, and its tracestate goes with it.
         traceparent = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00".encode()

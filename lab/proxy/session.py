@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from lab.model import problem
+from lab.policies.request_id import shown
 from lab.proxy.endpoint import Closed, Endpoint
 from lab.proxy.endpoint import logger as quiet
 
@@ -171,6 +173,7 @@ class WebSocketSession:
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         fields += [field for field in headers if field[0].lower() not in _OURS]
+        self._name(fields)
         self._transport.write(_head(101, fields))
         self._accepted = True
         self._endpoint.start()
@@ -184,9 +187,16 @@ class WebSocketSession:
         fields.append((b"content-length", b"%d" % len(body)))
         if not any(field[0].lower() == b"date" for field in fields):
             fields.append((b"date", formatdate(usegmt=True).encode()))
+        self._name(fields)
         fields.append((b"connection", b"close"))
         self._transport.write(_head(status, fields) + body)
         self._transport.close()
+
+    def _name(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """Give an answer that was made without an exchange its request id."""
+        if not any(field[0].lower() == b"x-request-id" for field in fields):
+            request_id = shown(self._scope["headers"]) or secrets.token_hex(16)
+            fields.append((b"x-request-id", request_id.encode("ascii")))
 
 
 _OURS = frozenset(

@@ -11,11 +11,10 @@ assert 2 * Endpoint.silence <= 60  # row 63: a dead peer is noticed within 60 s
 
 if hurry := os.environ.get("WIRE_HURRY"):
     for name in hurry.split():
-        seconds = 0.3
         if name == "endpoint":
-            Endpoint.silence = Endpoint.close_timeout = seconds
+            Endpoint.silence = Endpoint.close_timeout = 1.0
         elif name == "clients":
-            GatewayProtocol.head_timeout = GatewayProtocol.body_timeout = GatewayProtocol.write_timeout = seconds
+            GatewayProtocol.head_timeout = GatewayProtocol.body_timeout = GatewayProtocol.write_timeout = 0.3
             Front.sweep = 0.05
         elif name == "checks":
             Directory.CHECK_EVERY = Directory.CHECK_DOWN_EVERY = 0.05

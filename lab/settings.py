@@ -176,6 +176,8 @@ class CacheSettings(Section):
     ttl: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1e9, allow_inf_nan=False)] = 30.0
     max_entries: Positive = 1024
     max_body: Count = 1_048_576
+    coalesce: bool = True
+    """Whether equal misses share one call of the service; without it each asks for itself."""
 
 
 class FallbackSettings(Section):

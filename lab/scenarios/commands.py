@@ -1,4 +1,4 @@
-"""`lab demo`."""
+"""`lab demo`, `lab scenarios` and `lab run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +17,16 @@ from lab.launcher import ports as port_table
 from lab.launcher import runfile
 from lab.launcher.stack import Stack
 
+if TYPE_CHECKING:
+    from lab.scenarios.engine import Line, Verdict
+    from lab.scenarios.model import Scenario
+
 START_TIMEOUT = 20.0
+RUN_TIMEOUT = 45.0
+"""Seconds after which a run that does not end by itself is broken off, and everything put back."""
+CURES = {"off": (False,), "on": (True,), "both": (False, True)}
+MARKS = {"say": "\n  · ", "seen": "    seen      ", "missed": "    NOT SEEN  ", "figure": "    figure    ",
+         "title": "\n", "differs": "  differs   ", "same": "  NO DIFFERENCE  "}  # fmt: skip
 
 
 @click.command()
@@ -82,3 +93,123 @@ async def _tour(url: str, token: str, stack: Stack | None, as_json: bool) -> int
         print(f"{len(sights) - len(missed)} of {len(sights)} seen in {took:.1f} s", end="")
         print(f"; not seen: {', '.join(missed)}" if missed else "")
     return 1 if missed else 0
+
+
+@click.command("scenarios")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+def scenarios_(as_json: bool) -> int:
+    """The failure scenarios: what each shows, and what cures it."""
+    from lab.scenarios import table
+
+    found = table.all_of_them()
+    if as_json:
+        click.echo(json.dumps([_described(scenario) for scenario in found], indent=2))
+        return 0
+    for scenario in found:
+        click.echo(f"{scenario.name:<17} {scenario.title}")
+        click.echo(f"{'':<17} cure: {scenario.cure}")
+    click.echo("\nPlay one with: lab run NAME")
+    return 0
+
+
+def _described(scenario: Scenario) -> dict[str, object]:
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "story": scenario.story,
+        "cure": scenario.cure,
+        "source": scenario.source,
+        "look_at": scenario.look_at,
+        "own_stack": scenario.own_stack,
+        "questions": [asdict(question) for question in scenario.questions],
+    }
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--cure", type=click.Choice(list(CURES)), default="both", help="Without, with, or both (default)."
+)
+@click.option("--attach", is_flag=True, help="Play on the gateway that runs instead of starting one.")
+@click.option("--ask", is_flag=True, help="Ask the questions first and wait for a key after each.")
+@click.option(
+    "--without",
+    type=click.Choice(["faults", "policies", "load"]),
+    multiple=True,
+    help="Leave this out, to see that the expectations can fail.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+def run(name: str, cure: str, attach: bool, ask: bool, without: tuple[str, ...], as_json: bool) -> int:
+    """Play one failure scenario and check what is seen; exit status 0 only if all of it was as expected.
+
+    Starts a stack of its own on free ports and stops it again. With --attach it plays on the one that runs,
+    where the dashboard shows it; what it changes there is put back.
+    """
+    from lab.scenarios import table
+
+    scenario = table.load(name)
+    if attach and scenario.own_stack:
+        raise UserError(f"{name} needs a gateway that is set up for it; run it without --attach")
+    if not as_json:
+        click.echo(f"{scenario.title}\n\n{scenario.story}\nSource: {scenario.source}")
+        if ask:
+            _ask(scenario)
+    verdict = asyncio.run(_run(scenario, CURES[cure], attach, without, as_json))
+    if as_json:
+        click.echo(json.dumps(verdict.document(), indent=2))
+    else:
+        _conclude(verdict)
+    return 0 if verdict.ok else 1
+
+
+def _ask(scenario: Scenario) -> None:
+    for question in scenario.questions:
+        click.echo(f"\n  ? {question.ask}")
+        click.pause("    Your guess, then any key …")
+        click.echo(f"    {question.answer}")
+
+
+async def _run(
+    scenario: Scenario, cures: Collection[bool], attach: bool, without: Collection[str], as_json: bool
+) -> Verdict:
+    from lab.launcher import signals
+
+    stopped = False
+    task = asyncio.current_task()
+
+    def stop(name: str) -> None:
+        nonlocal stopped
+        if task is not None and not stopped:  # a second one must not break off the putting back
+            task.cancel()
+        stopped = True
+
+    try:
+        with signals.on_stop(stop):
+            return await _play(scenario, cures, attach, without, as_json)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _play(
+    scenario: Scenario, cures: Collection[bool], attach: bool, without: Collection[str], as_json: bool
+) -> Verdict:
+    from lab.scenarios import engine, ground
+
+    def tell(line: Line) -> None:
+        if not as_json:
+            print(MARKS[line.kind] + line.text, flush=True)
+
+    where = ground.running_stack() if attach else ground.own_stack()
+    try:
+        async with asyncio.timeout(RUN_TIMEOUT), where as place:
+            return await engine.run(scenario, place, cures, without=without, tell=tell)
+    except TimeoutError:
+        raise UserError(f"{scenario.name} did not end within {RUN_TIMEOUT:g} s and was broken off") from None
+
+
+def _conclude(verdict: Verdict) -> None:
+    missed = [what for play in verdict.plays for what in play.missed] + verdict.same
+    seen = sum(len(play.seen) for play in verdict.plays) + len(verdict.differs)
+    took = sum(play.seconds for play in verdict.plays)
+    click.echo(f"\n{seen} of {seen + len(missed)} expectations came true in {took:.1f} s", nl=False)
+    click.echo(f"; not: {'; '.join(missed)}" if missed else "")

@@ -250,6 +250,16 @@ async def test_many_equal_misses_make_one_call() -> None:
     assert world.calls == 1
 
 
+async def test_without_coalescing_each_miss_asks_for_itself() -> None:
+    door = Door()
+    world = World(door, coalesce=False)
+    tasks = [asyncio.ensure_future(world.get()) for _ in range(3)]
+    await settle()
+    for n in range(3):
+        door.answer(n, world.response(FRESH, b"%d" % n))
+    assert [r.content for r in await asyncio.gather(*tasks)] == [b"0", b"1", b"2"]
+
+
 async def test_followers_read_the_growing_body() -> None:
     door, tap = Door(), Tap()
     world = World(door)

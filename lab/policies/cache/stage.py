@@ -155,7 +155,7 @@ class Cache:
     async def _fetch(self, exchange: Exchange, call_next: Handler, decision: Decision) -> Response:
         """Ask the service, or wait for one who already does: one call for many equal requests."""
         wanted = decision.collapse
-        if wanted is None or not decision.plain or wanted in self._unshared:
+        if wanted is None or not decision.plain or wanted in self._unshared or not self._options.coalesce:
             return await self._lead(exchange, call_next, decision, Flight(decision.key))
         while (flight := self._flights.get(wanted)) is not None:
             try:

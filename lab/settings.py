@@ -176,6 +176,11 @@ class CacheSettings(Section):
     ttl: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1e9, allow_inf_nan=False)] = 30.0
     max_entries: Positive = 1024
     max_body: Count = 1_048_576
+    stale_if_error: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1e9, allow_inf_nan=False)] = (
+        0.0
+    )
+    """Seconds that a stored answer may stand in for a service that fails or whose breaker is open, where the
+    service does not forbid it."""
     coalesce: bool = True
     """Whether equal misses share one call of the service; without it each asks for itself."""
 

@@ -277,3 +277,24 @@ async def test_a_cache_that_is_off_is_seen_as_a_bypass(method: str) -> None:
 def test_a_class_that_the_configuration_names_and_nobody_has_stops_the_start(section: str, use: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{section}\.use: [^\n]*$"):
         World({section: {"use": use}})
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "status"), [("max-age=5", 200), ("max-age=5, must-revalidate", 503)]
+)
+async def test_an_open_breaker_may_fall_back_on_a_stale_answer(cache_control: str, status: int) -> None:
+    document = {"cache": {"stale_if_error": 60}, "breaker": {"failures": 1}, "retry": {"enabled": False}}
+    async with world(document) as w:
+        w.answer = lambda request: httpx.Response(
+            200, headers={"cache-control": cache_control}, content=b"old"
+        )
+        await w.get("/service-a/x")
+        await w.admin("PUT", "/admin/breakers/service-a", json={"state": "open"})
+        w.now += 30
+        response = await w.get("/service-a/x")
+        assert response.status_code == status
+        if status == 200:
+            assert response.content == b"old"
+            assert "detail=stale-if-error" in response.headers["cache-status"]
+        w.now += 60
+        assert (await w.get("/service-a/x")).status_code == 503

@@ -50,7 +50,7 @@ class Decision:
         self.collapse = collapse
         self.conditions = conditions
         self.if_error = if_error
-        """The request's own stale-if-error, seconds."""
+        """Seconds that the request or the configuration lets a stale answer stand in for an error."""
 
 
 class CacheCore(Protocol):

@@ -29,8 +29,16 @@ class HttpCache:
     variants. All the time is an argument.
     """
 
-    def __init__(self, ttl: float = 30.0, max_entries: int = 1024, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        ttl: float = 30.0,
+        max_entries: int = 1024,
+        max_bytes: int = MAX_BYTES,
+        stale_if_error: float = 0.0,
+    ) -> None:
         self.ttl = ttl
+        self.stale_if_error = stale_if_error
+        """Seconds that a stale answer may stand in for an error, as if each response said so."""
         self._shelf = Shelf(max_entries, max_bytes)
 
     # -- a request -------------------------------------------------------------------------------------------
@@ -76,7 +84,7 @@ class HttpCache:
                 fields.selecting(known, exchange),
             ),
             conditions=entry.validators if entry is not None else None,
-            if_error=fields.seconds(wants, "stale-if-error") or 0,
+            if_error=max(self.stale_if_error, fields.seconds(wants, "stale-if-error") or 0),
         )
 
     def fits(self, entry: Entry, exchange: Exchange) -> bool:

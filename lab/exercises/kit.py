@@ -328,6 +328,8 @@ class Student:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.seed: int = getattr(channel, "seed", 0)
+        """For a hidden check's random input: 0 for students, the grader's choice for graders."""
         self.calls = Calls()
         self._trouble: list[BaseException] = []
 
@@ -463,7 +465,10 @@ class Thing:
             answer = await self._student._channel.ask_async("start", fields)
             return self._shaped(method, self._student._value(answer, entry))
 
-        return asyncio.ensure_future(finish())
+        task = asyncio.ensure_future(finish())
+        # A check that fails first never reads it; nobody is to complain about that.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     def _shaped(self, method: str, value: Any) -> Any:
         if method in self._shapes and (reason := mismatch(value, self._shapes[method])):

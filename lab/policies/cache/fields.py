@@ -7,13 +7,14 @@ unreadable `max-age` is 0 and an unreadable `Expires` is the past (RFC 9111 §4.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from lab.model import Exchange, Headers
 
-Directives = dict[str, "bytes | None"]
-"""Cache-Control as name (lower case) → argument; None where there is no argument."""
+Directives = Mapping[str, "bytes | None"]
+"""Cache-Control as name (lower case) → argument; None where there is no argument. Shared: only read."""
 
 FOREVER = 2**31
 """Seconds: what an overflowing number counts as (RFC 9111 §1.2.2)."""
@@ -44,13 +45,14 @@ def unquoted(value: bytes) -> bytes:
 # -- Cache-Control -------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
 def directives(value: bytes) -> Directives:
-    """Parse Cache-Control (RFC 9111 §5.2).
+    """Parse Cache-Control (RFC 9111 §5.2). A service says the same few things over and over: remembered.
 
     Of a directive that stands twice the first counts (§4.2.1), except that `no-cache` and `private` without
     field names outdo those with. Space around `=` is not allowed and makes the argument empty, hence invalid.
     """
-    found: Directives = {}
+    found: dict[str, bytes | None] = {}
     for member in members(value):
         raw_name, equals, argument = member.partition(b"=")
         name = raw_name.strip().lower().decode("latin-1")
@@ -97,7 +99,7 @@ def targeted(value: bytes) -> Directives | None:
     None where it is empty or not well formed: then it is as if it were not there (RFC 9213 §2.1). Of the
     value types those that a directive can have are known: integers, strings, tokens.
     """
-    found: Directives = {}
+    found: dict[str, bytes | None] = {}
     for item in value.split(b","):
         match = _SF_MEMBER.fullmatch(item.strip(b" \t"))
         if match is None:

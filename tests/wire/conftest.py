@@ -95,7 +95,9 @@ def own(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a gateway for this test alone."""
     started: list[Gateway] = []
 
-    def start(*arguments: str, app: str = "gateway:app", env: dict[str, str] | None = None, **config: Any) -> Gateway:
+    def start(
+        *arguments: str, app: str = "gateway:app", env: dict[str, str] | None = None, **config: Any
+    ) -> Gateway:
         folder = tmp_path / str(len(started))
         folder.mkdir()
         started.append(Gateway(merged(BASE, config), folder, *arguments, app=app, env=env))

@@ -10,7 +10,16 @@ import pytest
 from tests.wire.wire import Client, Gateway, Service, eventually, request, respond
 
 CONSECUTIVE = {"failures": 3, "open_for": 0.5, "probes": 3}
-RATE = {"use": "failure_rate", "window": 10, "minimum_calls": 6, "failure_percent": 50, "open_for": 0.5, "probes": 2}
+PATIENT = CONSECUTIVE | {"open_for": 1.5}
+"""Probes that are out for longer than `open_for` give up their places: here they have time."""
+RATE = {
+    "use": "failure_rate",
+    "window": 10,
+    "minimum_calls": 6,
+    "failure_percent": 50,
+    "open_for": 0.5,
+    "probes": 2,
+}
 
 
 def guarded(running, **breaker: Any) -> Gateway:
@@ -39,7 +48,7 @@ def opened(gateway: Gateway, service: Service, failures: int = 3) -> Client:
 
 
 def test_row_52_half_open_admits_exactly_the_permitted_probes(running, behind) -> None:
-    gateway = guarded(running)
+    gateway = guarded(running, **PATIENT)
     service = behind(gateway)
     opened(gateway, service)
     eventually(lambda: state(gateway, service) == "half_open")
@@ -166,7 +175,10 @@ def test_row_54_what_the_gateway_refuses_itself_is_no_failure(running, behind) -
     gateway = guarded(running)
     service = behind(gateway)
     for _ in range(4):
-        assert gateway.ask(request(f"/{service.name}/", b"Content-Length: 99999999", method="POST")).status == 413
+        assert (
+            gateway.ask(request(f"/{service.name}/", b"Content-Length: 99999999", method="POST")).status
+            == 413
+        )
         assert gateway.ask(request(f"/{service.name}/", method="TRACE")).status == 405
     assert ask(gateway.client(), service) == 200
 
@@ -201,13 +213,13 @@ def test_row_56_retry_after_tells_when_a_probe_is_let_through(running, behind) -
     assert answer[b"retry-after"] == b"2"  # 1.2, rounded up
     assert answer.json()["retry_after"] == 2
     eventually(lambda: state(gateway, service) == "half_open")
-    assert 1.0 < time.monotonic() - started
+    assert time.monotonic() - started > 1.0
     assert ask(client, service) == 200
     assert time.monotonic() - started < 10
 
 
-def test_row_56_when_the_probes_are_out_it_says_one_second(running, behind) -> None:
-    gateway = guarded(running)
+def test_row_56_when_the_probes_are_out_it_still_tells(running, behind) -> None:
+    gateway = guarded(running, **PATIENT)
     service = behind(gateway)
     opened(gateway, service)
     eventually(lambda: state(gateway, service) == "half_open")
@@ -215,4 +227,5 @@ def test_row_56_when_the_probes_are_out_it_says_one_second(running, behind) -> N
         gateway.client().send(request(f"/{service.name}/"))
         service.asked()
     answer = gateway.get(f"/{service.name}/")
-    assert (answer.status, answer[b"retry-after"]) == (503, b"1")
+    assert answer.status == 503
+    assert answer[b"retry-after"] in (b"1", b"2")

@@ -58,7 +58,11 @@ def test_row_36_unless_the_response_allows_it(client: Client, service: Service, 
 
 def test_row_36_keys_are_identities_too(running, behind) -> None:
     gateway = running(
-        auth={"enabled": True, "keys": [{"name": n, "key": f"key-{n}"} for n in ("anna", "bert")], "public": []}
+        auth={
+            "enabled": True,
+            "keys": [{"name": n, "key": f"key-{n}"} for n in ("anna", "bert")],
+            "public": [],
+        }
     )
     service = behind(gateway)
     client = gateway.client()
@@ -67,21 +71,35 @@ def test_row_36_keys_are_identities_too(running, behind) -> None:
     assert fetch(client, service, "/", bert, response=respond(200, FRESH, body=b"of bert")).body == b"of bert"
     answer = client.get(f"/{service.name}/", b"X-API-Key: key-nobody")
     assert answer.status == 401
-    fetch(client, service, "/p", anna, response=respond(200, b"Cache-Control: public, max-age=60", body=b"all"))
+    fetch(
+        client, service, "/p", anna, response=respond(200, b"Cache-Control: public, max-age=60", body=b"all")
+    )
     assert is_hit(client, service, "/p", bert).body == b"all"
 
 
-@pytest.mark.parametrize("directive", [b"no-store", b"private", b"private, max-age=60", b"NO-STORE, max-age=60"])
-def test_row_37_no_store_and_private_are_not_stored(client: Client, service: Service, directive: bytes) -> None:
+@pytest.mark.parametrize(
+    "directive", [b"no-store", b"private", b"private, max-age=60", b"NO-STORE, max-age=60"]
+)
+def test_row_37_no_store_and_private_are_not_stored(
+    client: Client, service: Service, directive: bytes
+) -> None:
     fetch(client, service, "/", response=respond(200, b"Cache-Control: " + directive))
     is_miss(client, service, "/")
 
 
-@pytest.mark.parametrize("directive", [b"no-cache", b"max-age=60, no-cache", b"max-age=0", b"s-maxage=0, max-age=60"])
-def test_row_37_no_cache_asks_the_service_each_time(client: Client, service: Service, directive: bytes) -> None:
-    fetch(client, service, "/", response=respond(200, b"Cache-Control: " + directive, b'ETag: "a"', body=b"one"))
+@pytest.mark.parametrize(
+    "directive", [b"no-cache", b"max-age=60, no-cache", b"max-age=0", b"s-maxage=0, max-age=60"]
+)
+def test_row_37_no_cache_asks_the_service_each_time(
+    client: Client, service: Service, directive: bytes
+) -> None:
+    fetch(
+        client, service, "/", response=respond(200, b"Cache-Control: " + directive, b'ETag: "a"', body=b"one")
+    )
     client.send(request(f"/{service.name}/"))
-    asked = service.answers(b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nCache-Control: " + directive + b"\r\n\r\n")
+    asked = service.answers(
+        b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nCache-Control: ' + directive + b"\r\n\r\n"
+    )
     assert asked[b"if-none-match"] == b'"a"'
     answer = client.answer()
     assert (answer.status, answer.body) == (200, b"one")
@@ -99,7 +117,13 @@ def test_row_38_vary_is_matched(client: Client, service: Service) -> None:
         response = respond(200, FRESH, b"Vary: Accept-Language", body=value)
         fetch(client, service, "/", b"Accept-Language: " + value, response=response)
     is_miss(client, service, "/x")
-    fetch(client, service, "/", b"Accept-Language: it", response=respond(200, FRESH, b"Vary: Accept-Language", body=b"it"))
+    fetch(
+        client,
+        service,
+        "/",
+        b"Accept-Language: it",
+        response=respond(200, FRESH, b"Vary: Accept-Language", body=b"it"),
+    )
     fetch(client, service, "/", response=respond(200, FRESH, b"Vary: Accept-Language", body=b"none"))
     for value in (b"de", b"fr", b"it"):
         assert is_hit(client, service, "/", b"Accept-Language: " + value).body == value
@@ -111,17 +135,33 @@ def test_row_38_vary_star_is_never_reused(client: Client, service: Service) -> N
     is_miss(client, service, "/")
 
 
-def test_row_39_a_response_with_set_cookie_is_not_stored_unless_it_says_so(client: Client, service: Service) -> None:
+def test_row_39_a_response_with_set_cookie_is_not_stored_unless_it_says_so(
+    client: Client, service: Service
+) -> None:
     fetch(client, service, "/", response=respond(200, b"Set-Cookie: s=1", b"Cache-Control: x"))
     is_miss(client, service, "/")
-    fetch(client, service, "/says", response=respond(200, b"Set-Cookie: s=1", b"Cache-Control: public, max-age=60"))
+    fetch(
+        client,
+        service,
+        "/says",
+        response=respond(200, b"Set-Cookie: s=1", b"Cache-Control: public, max-age=60"),
+    )
     assert is_hit(client, service, "/says").all(b"set-cookie") in ([], [b"s=1"])
 
 
-def test_row_40_the_key_is_service_raw_path_and_exact_query(gateway: Gateway, client: Client, service, behind) -> None:
+def test_row_40_the_key_is_service_raw_path_and_exact_query(
+    gateway: Gateway, client: Client, service, behind
+) -> None:
     other = behind(gateway)
     fetch(client, service, "/a%2Fb?x=1&y=2", response=respond(200, FRESH, body=b"this"))
-    for path in ("/a/b?x=1&y=2", "/a%2fb?x=1&y=2", "/a%2Fb?y=2&x=1", "/a%2Fb?x=1&y=2&", "/a%2Fb", "//a%2Fb?x=1&y=2"):
+    for path in (
+        "/a/b?x=1&y=2",
+        "/a%2fb?x=1&y=2",
+        "/a%2Fb?y=2&x=1",
+        "/a%2Fb?x=1&y=2&",
+        "/a%2Fb",
+        "//a%2Fb?x=1&y=2",
+    ):
         is_miss(client, service, path)
     is_miss(client, other, "/a%2Fb?x=1&y=2")
     assert is_hit(client, service, "/a%2Fb?x=1&y=2").body == b"this"
@@ -148,9 +188,13 @@ def test_row_41_a_head_does_not_store_an_empty_get(client: Client, service: Serv
 
 def test_row_41_a_304_updates_the_stored_fields(client: Client, service: Service) -> None:
     fetch(
-        client, service, "/",
-        response=respond(200, b"Cache-Control: max-age=0", b'ETag: "a"', b"X-V: 1", b"X-Kept: k", body=b"body"),
-    )  # fmt: skip
+        client,
+        service,
+        "/",
+        response=respond(
+            200, b"Cache-Control: max-age=0", b'ETag: "a"', b"X-V: 1", b"X-Kept: k", body=b"body"
+        ),
+    )
     client.send(request(f"/{service.name}/"))
     asked = service.answers(
         b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nX-V: 2\r\nCache-Control: max-age=60\r\n\r\n'
@@ -182,7 +226,9 @@ def test_row_42_a_failed_or_a_safe_one_does_not(client: Client, service: Service
     is_hit(client, service, "/a")
 
 
-def test_row_42_another_services_entries_are_not_its_to_void(gateway: Gateway, client: Client, service, behind) -> None:
+def test_row_42_another_services_entries_are_not_its_to_void(
+    gateway: Gateway, client: Client, service, behind
+) -> None:
     other = behind(gateway)
     fetch(client, other, "/x")
     location = b"Location: http://gateway.test/%b/x" % other.name.encode()
@@ -258,7 +304,9 @@ def test_row_44_a_leader_that_goes_away_does_not_fail_the_others(gateway: Gatewa
     assert service.unasked()
 
 
-def test_row_44_a_leader_that_goes_away_in_the_body_does_not_cut_the_others(gateway: Gateway, service: Service) -> None:
+def test_row_44_a_leader_that_goes_away_in_the_body_does_not_cut_the_others(
+    gateway: Gateway, service: Service
+) -> None:
     leader, follower = gateway.client(), gateway.client()
     leader.send(request(f"/{service.name}/"))
     peer, _ = service.asked()
@@ -363,18 +411,24 @@ def test_row_45_a_range_that_is_not_stored_is_passed_on(client: Client, service:
     assert service.answers(response)[b"range"] == b"bytes=0-3"
     answer = client.answer()
     assert (answer.status, answer.body, answer[b"content-range"]) == (206, b"0123", b"bytes 0-3/10")
-    assert fetch(client, service, "/", response=respond(200, FRESH, body=BODY)).body == BODY  # no part for a whole
+    assert (
+        fetch(client, service, "/", response=respond(200, FRESH, body=BODY)).body == BODY
+    )  # no part for a whole
 
 
 @pytest.mark.parametrize(
     ("condition", "status"),
     [
-        (b'If-None-Match: "a"', 304), (b'If-None-Match: W/"a"', 304), (b'If-None-Match: "x", "a"', 304),
-        (b"If-None-Match: *", 304), (b'If-None-Match: "b"', 200),
+        (b'If-None-Match: "a"', 304),
+        (b'If-None-Match: W/"a"', 304),
+        (b'If-None-Match: "x", "a"', 304),
+        (b"If-None-Match: *", 304),
+        (b'If-None-Match: "b"', 200),
         (b"If-Modified-Since: Wed, 21 Oct 2015 07:28:00 GMT", 304),
-        (b"If-Modified-Since: Wed, 21 Oct 2015 07:27:59 GMT", 200), (b"If-Modified-Since: nonsense", 200),
+        (b"If-Modified-Since: Wed, 21 Oct 2015 07:27:59 GMT", 200),
+        (b"If-Modified-Since: nonsense", 200),
     ],
-)  # fmt: skip
+)
 def test_row_45_conditional_requests_from_the_cache(
     client: Client, service: Service, condition: bytes, status: int
 ) -> None:
@@ -386,7 +440,9 @@ def test_row_45_conditional_requests_from_the_cache(
     assert is_hit(client, service, "/", condition, method="HEAD").status == status
 
 
-@pytest.mark.parametrize("condition", [b'If-None-Match: "a"', b'If-Match: "a"', b"If-Unmodified-Since: " + MODIFIED[15:]])
+@pytest.mark.parametrize(
+    "condition", [b'If-None-Match: "a"', b'If-Match: "a"', b"If-Unmodified-Since: " + MODIFIED[15:]]
+)
 def test_row_45_conditions_are_passed_on_where_nothing_is_stored(
     client: Client, service: Service, condition: bytes
 ) -> None:
@@ -406,5 +462,10 @@ def test_row_45_the_clients_own_304_is_not_anothers(client: Client, service: Ser
 
 def test_row_45_expired_by_date(client: Client, service: Service) -> None:
     past = formatdate(usegmt=True).encode()
-    fetch(client, service, "/", response=respond(200, b"Cache-Control: x", b"Expires: " + past, b"Date: " + past))
+    fetch(
+        client,
+        service,
+        "/",
+        response=respond(200, b"Cache-Control: x", b"Expires: " + past, b"Date: " + past),
+    )
     is_miss(client, service, "/")

@@ -26,7 +26,7 @@ def is_problem(answer: Answer, status: int) -> None:
     assert len(answer.all(b"x-request-id")) == 1
 
 
-# -- what happened → answer --------------------------------------------------------------------------------------
+# -- what happened → answer ----------------------------------------------------------------------------------
 
 
 def test_no_such_service_is_404(gateway: Gateway) -> None:
@@ -40,12 +40,24 @@ def test_no_such_service_is_404(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        (), (b"Authorization: Bearer wrong",), (b"Authorization: Bearer",), (b"Authorization: Basic " + TOKEN.encode(),),
-        (b"Authorization: " + TOKEN.encode(),), (b"X-API-Key: " + TOKEN.encode(),), (b"Authorization: Bearer " + TOKEN.encode() + b"x",),
+        (),
+        (b"Authorization: Bearer wrong",),
+        (b"Authorization: Bearer",),
+        (b"Authorization: Basic " + TOKEN.encode(),),
+        (b"Authorization: " + TOKEN.encode(),),
+        (b"X-API-Key: " + TOKEN.encode(),),
+        (b"Authorization: Bearer " + TOKEN.encode() + b"x",),
     ],
-)  # fmt: skip
+)
 def test_admin_with_a_wrong_token_is_401(gateway: Gateway, lines: tuple[bytes, ...]) -> None:
-    for path in ("/admin/snapshot", "/admin/services", "/admin/nothing", "/admin", "/admin/", "/%61dmin/snapshot"):
+    for path in (
+        "/admin/snapshot",
+        "/admin/services",
+        "/admin/nothing",
+        "/admin",
+        "/admin/",
+        "/%61dmin/snapshot",
+    ):
         answer = gateway.get(path, *lines)
         is_problem(answer, 401)
         assert b"www-authenticate" in answer
@@ -82,9 +94,17 @@ AUTH = {
 
 @pytest.mark.parametrize(
     "lines",
-    [(), (b"X-API-Key: no",), (b"X-API-Key:",), (b"X-API-Key: off-key",), (b"X-API-Key: all-key", b"X-API-Key: all-key"),
-     (b"X-API-Key: ALL-KEY",), (b"Authorization: Bearer all-key",), (b"X-Gateway-Client: all",)],
-)  # fmt: skip
+    [
+        (),
+        (b"X-API-Key: no",),
+        (b"X-API-Key:",),
+        (b"X-API-Key: off-key",),
+        (b"X-API-Key: all-key", b"X-API-Key: all-key"),
+        (b"X-API-Key: ALL-KEY",),
+        (b"Authorization: Bearer all-key",),
+        (b"X-Gateway-Client: all",),
+    ],
+)
 def test_a_missing_or_unknown_key_is_401(running, behind, lines: tuple[bytes, ...]) -> None:
     gateway = running(**AUTH)
     service = behind(gateway)
@@ -100,7 +120,12 @@ def test_a_key_that_does_not_allow_this_is_403(running, behind) -> None:
     gateway = running(**AUTH)
     service = behind(gateway)
     key = b"X-API-Key: reader-key"
-    for path, method in (("/other", "GET"), ("/items/1", "POST"), ("/items/1", "DELETE"), ("/public/../items", "GET")):
+    for path, method in (
+        ("/other", "GET"),
+        ("/items/1", "POST"),
+        ("/items/1", "DELETE"),
+        ("/public/../items", "GET"),
+    ):
         answer = gateway.ask(request(f"/{service.name}{path}", key, method=method))
         is_problem(answer, 400 if ".." in path else 403)
     assert service.unasked()
@@ -202,7 +227,9 @@ def test_more_connections_than_allowed_are_answered_503(own) -> None:
 
 def test_a_client_that_does_not_finish_its_head_or_body_is_let_go(own, live: Service) -> None:
     gateway = own(
-        app="tests.wire.hurried:app", env={"WIRE_HURRY": "clients"}, services={"live": {"url": live.url, "retries": 0}}
+        app="tests.wire.hurried:app",
+        env={"WIRE_HURRY": "clients"},
+        services={"live": {"url": live.url, "retries": 0}},
     )
     head, body = gateway.client(), gateway.client()
     head.send(b"GET /live/ HTTP/1.1\r\nHos")
@@ -214,7 +241,7 @@ def test_a_client_that_does_not_finish_its_head_or_body_is_let_go(own, live: Ser
     assert gateway.client().get("/health").status == 200
 
 
-# -- header fields -------------------------------------------------------------------------------------------------
+# -- header fields -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("given", [b"abc-123", b"x" * 128, b"!~\"#$%&'()*+,/:;<=>?@[]^_`{|}"])
@@ -238,12 +265,22 @@ def test_another_is_replaced(gateway: Gateway, service: Service, given: bytes) -
 
 def test_every_response_has_a_request_id(gateway: Gateway, service: Service) -> None:
     for raw in (
-        request("/health"), request("/metrics"), request("/nobody"), request("/admin/x"), request("/docs"),
-        b"GET /x HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"GET @x HTTP/1.1\r\nHost: x\r\n\r\n",
-        request(f"/{service.name}/../x"), request(f"/{service.name}/", method="TRACE"), request("*", method="OPTIONS"),
-        request(f"/{service.name}/", b"Content-Length: 99999999", method="POST"), handshake("/nobody/ws"),
-        handshake("/admin/events"), handshake(f"/{service.name}/ws").replace(b"Version: 13", b"Version: 1"),
-    ):  # fmt: skip
+        request("/health"),
+        request("/metrics"),
+        request("/nobody"),
+        request("/admin/x"),
+        request("/docs"),
+        b"GET /x HTTP/1.1\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET @x HTTP/1.1\r\nHost: x\r\n\r\n",
+        request(f"/{service.name}/../x"),
+        request(f"/{service.name}/", method="TRACE"),
+        request("*", method="OPTIONS"),
+        request(f"/{service.name}/", b"Content-Length: 99999999", method="POST"),
+        handshake("/nobody/ws"),
+        handshake("/admin/events"),
+        handshake(f"/{service.name}/ws").replace(b"Version: 13", b"Version: 1"),
+    ):
         answer = gateway.ask(raw)
         assert len(answer.all(b"x-request-id")) == 1, raw
         assert len(answer.all(b"date")) == 1, raw
@@ -254,8 +291,10 @@ def test_every_response_has_a_request_id(gateway: Gateway, service: Service) -> 
 def test_cache_fields_stand_on_every_forwarded_get_and_head(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
     for method, lines, expected in (
-        ("GET", (), b"MISS"), ("HEAD", (b"Cache-Control: no-store",), b"BYPASS"), ("GET", (b"Range: bytes=0-0",), None),
-    ):  # fmt: skip
+        ("GET", (), b"MISS"),
+        ("HEAD", (b"Cache-Control: no-store",), b"BYPASS"),
+        ("GET", (b"Range: bytes=0-0",), None),
+    ):
         client.send(request(f"/{service.name}/{method}{len(lines)}", *lines, method=method))
         service.answers(respond(200, b"X-Cache: HIT from elsewhere", body=b"" if method == "HEAD" else b"ok"))
         answer = client.answer(method)
@@ -272,12 +311,20 @@ def test_cache_fields_stand_on_every_forwarded_get_and_head(gateway: Gateway, se
     assert b"x-cache" not in gateway.get("/health")
 
 
-def test_limit_fields_stand_on_what_the_limiter_saw_and_nowhere_else(gateway: Gateway, service: Service) -> None:
+def test_limit_fields_stand_on_what_the_limiter_saw_and_nowhere_else(
+    gateway: Gateway, service: Service
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
     service.answers(respond(200, b"X-RateLimit-Limit: 7", b"RateLimit: x"))
     answer = client.answer()
-    fields = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
+    fields = (
+        b"x-ratelimit-limit",
+        b"x-ratelimit-remaining",
+        b"x-ratelimit-reset",
+        b"ratelimit-policy",
+        b"ratelimit",
+    )
     for name in fields:
         assert len(answer.all(name)) == 1
     assert answer[b"x-ratelimit-limit"] == b"1000000"
@@ -296,11 +343,15 @@ def test_secrets_never_reach_a_service(running, behind) -> None:
     assert TOKEN.encode() not in whole
     assert asked.all(b"x-gateway-client") == [b"all"]
     assert client.answer().status == 200
-    client.send(request(f"/{service.name}/", b"X-API-Key: all-key", b"Authorization: bearer  " + TOKEN.encode()))
+    client.send(
+        request(f"/{service.name}/", b"X-API-Key: all-key", b"Authorization: bearer  " + TOKEN.encode())
+    )
     asked = service.answers()
     assert TOKEN.encode() not in b"".join(value for _, value in asked.headers)
     assert client.answer().status == 200
-    client.send(request(f"/{service.name}/", b"X-API-Key: all-key", b"Authorization: Bearer the-services-own"))
+    client.send(
+        request(f"/{service.name}/", b"X-API-Key: all-key", b"Authorization: Bearer the-services-own")
+    )
     assert service.answers()[b"authorization"] == b"Bearer the-services-own"
     assert client.answer().status == 200
 
@@ -312,7 +363,7 @@ def test_a_key_does_not_reach_a_service_where_auth_is_off(gateway: Gateway, serv
     assert client.answer().status == 200
 
 
-# -- what counts ---------------------------------------------------------------------------------------------------
+# -- what counts ---------------------------------------------------------------------------------------------
 
 
 def remaining(answer: Answer) -> int:
@@ -342,12 +393,18 @@ def test_hits_and_failures_count_and_404_and_own_paths_do_not(running, behind) -
 
 def test_each_key_counts_for_itself_and_the_name_is_the_client(running, behind) -> None:
     keys = [{"name": name, "key": f"{name}-key"} for name in ("x", "y")]
-    gateway = running(auth={"enabled": True, "keys": keys, "public": []}, rate_limit={"limit": 2, "window": 60})
+    gateway = running(
+        auth={"enabled": True, "keys": keys, "public": []}, rate_limit={"limit": 2, "window": 60}
+    )
     service = behind(gateway)
     statuses = []
     for key in (b"x", b"x", b"x", b"y", b"y", b"y"):
         client = gateway.client()
-        client.send(request(f"/{service.name}/", b"X-API-Key: %b-key" % key, b"X-Request-ID: count-%d" % len(statuses)))
+        client.send(
+            request(
+                f"/{service.name}/", b"X-API-Key: %b-key" % key, b"X-Request-ID: count-%d" % len(statuses)
+            )
+        )
         if len(statuses) % 3 < 2:
             service.answers()
         statuses.append(client.answer().status)
@@ -355,17 +412,34 @@ def test_each_key_counts_for_itself_and_the_name_is_the_client(running, behind) 
     assert gateway.entry("count-3")["client"] == "y"
 
 
-# -- the log and the metrics -------------------------------------------------------------------------------------
+# -- the log and the metrics ---------------------------------------------------------------------------------
 
 ENTRY = [
-    "ts", "level", "event", "request_id", "client", "method", "path", "service", "status", "duration_ms", "cache",
-    "limited", "breaker", "attempts", "bytes_out",
-]  # fmt: skip
+    "ts",
+    "level",
+    "event",
+    "request_id",
+    "client",
+    "method",
+    "path",
+    "service",
+    "status",
+    "duration_ms",
+    "cache",
+    "limited",
+    "breaker",
+    "attempts",
+    "bytes_out",
+]
 
 
 def test_one_json_line_a_request(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
-    client.send(request(f"/{service.name}/a%2Fb?secret=hush", b"X-Request-ID: log-1", b"X-API-Key: hush", b"Cookie: hush"))
+    client.send(
+        request(
+            f"/{service.name}/a%2Fb?secret=hush", b"X-Request-ID: log-1", b"X-API-Key: hush", b"Cookie: hush"
+        )
+    )
     service.answers(respond(body=b"12345"))
     assert client.answer().status == 200
     entry = gateway.entry("log-1")
@@ -429,7 +503,7 @@ def test_metrics_have_the_names_and_labels(gateway: Gateway, service: Service) -
         assert set(re.findall(r'(\w+)="', found[1])) == labels
 
 
-# -- the start -----------------------------------------------------------------------------------------------------
+# -- the start -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -449,8 +523,12 @@ def test_a_mistake_in_the_configuration_stops_the_start_with_one_line(tmp_path: 
     file.write_text(json.dumps(document))
     done = subprocess.run(
         [sys.executable, "-m", "uvicorn", "gateway:app", "--port", "0"],
-        cwd=ROOT, env={**os.environ, "GATEWAY_CONFIG": str(file)}, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_CONFIG": str(file)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()
     for text in says:
@@ -465,11 +543,15 @@ def test_an_override_from_the_environment(own) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--http", "h11"), ("--http", "httptools", "--loop", "asyncio"), ("--no-proxy-headers", "--no-access-log"),
-        ("--ws", "wsproto"), ("--log-level", "warning", "--no-server-header"), ("--forwarded-allow-ips", "*"),
+        ("--http", "h11"),
+        ("--http", "httptools", "--loop", "asyncio"),
+        ("--no-proxy-headers", "--no-access-log"),
+        ("--ws", "wsproto"),
+        ("--log-level", "warning", "--no-server-header"),
+        ("--forwarded-allow-ips", "*"),
     ],
     ids=lambda value: " ".join(value),
-)  # fmt: skip
+)
 def test_the_servers_own_options_change_nothing_on_the_wire(
     tmp_path: Path, live: Service, arguments: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
@@ -480,7 +562,9 @@ def test_the_servers_own_options_change_nothing_on_the_wire(
         pytest.importorskip("wsproto")
     if "warning" in arguments:
         arguments = ("--no-server-header", "--no-date-header")
-    gateway = Gateway(merged(BASE, {"services": {"live": {"url": live.url, "retries": 0}}}), tmp_path, *arguments)
+    gateway = Gateway(
+        merged(BASE, {"services": {"live": {"url": live.url, "retries": 0}}}), tmp_path, *arguments
+    )
     try:
         client = gateway.client()
         client.send(ask("/live/%2F?", b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Proto: https"))
@@ -506,7 +590,7 @@ def test_the_servers_own_options_change_nothing_on_the_wire(
     assert not any("Traceback" in line for line in gateway.lines)
 
 
-# -- shapes of connections -----------------------------------------------------------------------------------------
+# -- shapes of connections -----------------------------------------------------------------------------------
 
 
 def test_connections_stay_open_until_asked_otherwise(gateway: Gateway, service: Service) -> None:
@@ -521,7 +605,9 @@ def test_connections_stay_open_until_asked_otherwise(gateway: Gateway, service: 
     assert client.gone()
     client = gateway.client()
     client.send(f"GET /{service.name}/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
-    service.answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    service.answers(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    )
     answer = client.answer()
     assert answer.body == b"ok"
     assert b"transfer-encoding" not in answer  # HTTP/1.0 knows no chunks
@@ -545,7 +631,9 @@ def test_a_long_pipeline_is_answered_in_order(gateway: Gateway) -> None:
         assert (answer.status, answer[b"x-request-id"]) == (404, b"p-%d" % i)
 
 
-def test_an_answer_before_the_upload_ends_is_not_taken_for_the_next(gateway: Gateway, service: Service) -> None:
+def test_an_answer_before_the_upload_ends_is_not_taken_for_the_next(
+    gateway: Gateway, service: Service
+) -> None:
     """What is left of a refused body is no request."""
     client = gateway.client()
     client.send(request("/nobody/", b"Content-Length: 100", method="POST"))

@@ -15,7 +15,7 @@ def chunks(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-# -- responses -------------------------------------------------------------------------------------------------
+# -- responses -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"zstd", b"nonsense"])
@@ -120,9 +120,14 @@ def test_row_20_one_framing_towards_the_client(gateway: Gateway, service: Servic
 
 @pytest.mark.parametrize(
     "framing",
-    [b"Content-Length: 2\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked\r\nContent-Length: 2",
-     b"Content-Length: 2\r\nContent-Length: 3", b"Content-Length: 2, 3", b"Content-Length: x"],
-)  # fmt: skip
+    [
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 2",
+        b"Content-Length: 2\r\nContent-Length: 3",
+        b"Content-Length: 2, 3",
+        b"Content-Length: x",
+    ],
+)
 def test_row_20_an_ambiguous_response_is_502(gateway: Gateway, service: Service, framing: bytes) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
@@ -154,7 +159,9 @@ def test_row_21_a_chunked_body_survives_any_cut_of_its_packets(gateway: Gateway,
         assert client.answer().status == 200
 
 
-def test_row_21_extensions_and_trailers_do_not_become_body_or_head(gateway: Gateway, service: Service) -> None:
+def test_row_21_extensions_and_trailers_do_not_become_body_or_head(
+    gateway: Gateway, service: Service
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/", b"Transfer-Encoding: chunked", b"Trailer: X-T", method="POST"))
     client.send(b'5;a=1;b="c"\r\nhello\r\n0\r\nX-T: 1\r\nContent-Type: evil\r\n\r\n')
@@ -231,7 +238,9 @@ def test_row_23_nor_for_a_client_that_knows_no_chunks(gateway: Gateway, service:
     client = gateway.client()
     client.send(f"GET /{service.name}/ HTTP/1.0\r\n\r\n".encode())
     peer, _ = service.asked()
-    peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n5\r\n12345\r\n")
+    peer.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n5\r\n12345\r\n"
+    )
     assert client.head().status == 200
     assert client.exactly(5) == b"12345"
     peer.close()
@@ -268,7 +277,9 @@ def test_row_24_an_interim_response_is_not_the_answer(
     assert b"link" not in answer
 
 
-def test_row_24_a_client_that_expects_continue_gets_it_and_uploads(gateway: Gateway, service: Service) -> None:
+def test_row_24_a_client_that_expects_continue_gets_it_and_uploads(
+    gateway: Gateway, service: Service
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/", b"Content-Length: 5", b"Expect: 100-continue", method="POST"))
     assert client.head().status == 100
@@ -299,7 +310,20 @@ def test_row_25_redirects_are_passed_on(gateway: Gateway, service: Service, stat
 
 @pytest.mark.parametrize(
     "method",
-    ["OPTIONS", "PATCH", "PUT", "DELETE", "PROPFIND", "REPORT", "MKCOL", "LOCK", "PURGE", "SEARCH", "M-SEARCH", "LINK"],
+    [
+        "OPTIONS",
+        "PATCH",
+        "PUT",
+        "DELETE",
+        "PROPFIND",
+        "REPORT",
+        "MKCOL",
+        "LOCK",
+        "PURGE",
+        "SEARCH",
+        "M-SEARCH",
+        "LINK",
+    ],
 )
 def test_row_26_every_method_that_the_parser_knows_passes(
     gateway: Gateway, service: Service, method: str
@@ -311,7 +335,9 @@ def test_row_26_every_method_that_the_parser_knows_passes(
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "get", "FOO", "G ET"])
-def test_row_26_trace_and_what_is_no_method_are_refused(gateway: Gateway, service: Service, method: str) -> None:
+def test_row_26_trace_and_what_is_no_method_are_refused(
+    gateway: Gateway, service: Service, method: str
+) -> None:
     assert gateway.ask(request(f"/{service.name}/x", method=method)).status in (400, 405, 501)
     assert service.unasked()
 
@@ -322,7 +348,9 @@ def test_row_26_trace_is_405(gateway: Gateway, service: Service) -> None:
     assert b"TRACE" not in answer[b"allow"]
 
 
-def test_row_26_max_forwards_is_counted_down_and_ends_here_at_zero(gateway: Gateway, service: Service) -> None:
+def test_row_26_max_forwards_is_counted_down_and_ends_here_at_zero(
+    gateway: Gateway, service: Service
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/", b"Max-Forwards: 3", method="OPTIONS"))
     assert service.answers()[b"max-forwards"] == b"2"
@@ -332,12 +360,14 @@ def test_row_26_max_forwards_is_counted_down_and_ends_here_at_zero(gateway: Gate
     assert answer.status in (200, 204)
     assert b"GET" in answer[b"allow"]
     assert service.unasked()
-    client.send(request(f"/{service.name}/", b"Max-Forwards: 0"))  # says something about OPTIONS and TRACE only
+    client.send(
+        request(f"/{service.name}/", b"Max-Forwards: 0")
+    )  # says something about OPTIONS and TRACE only
     assert service.answers()[b"max-forwards"] == b"0"
     assert client.answer().status == 200
 
 
-# -- ambiguity ---------------------------------------------------------------------------------------------------
+# -- ambiguity -----------------------------------------------------------------------------------------------
 
 POST = b"POST /{name}/ HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -369,7 +399,8 @@ AMBIGUOUS = {
     "folded coding": POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + INNER,
     "coding behind a bare CR": POST + b"X: a\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
     "coding behind a bare LF": POST + b"X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
-    "HTTP/1.0 chunked": b"POST /{name}/ HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
+    "HTTP/1.0 chunked": b"POST /{name}/ HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + INNER,
     "bare LF ends lines": b"GET /{name}/ HTTP/1.1\nHost: x\n\n",
     "bare LF ends the head": b"GET /{name}/ HTTP/1.1\r\nHost: x\r\n\n" + INNER,
     "white space first": b"GET /{name}/ HTTP/1.1\r\n Host: x\r\n\r\n",
@@ -382,7 +413,7 @@ AMBIGUOUS = {
     "no name": b"GET /{name}/ HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
     "no colon": b"GET /{name}/ HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
-}  # fmt: skip
+}
 
 BAD_CHUNKS = {
     "0x": b"0x2\r\nok\r\n0\r\n\r\n",
@@ -424,9 +455,21 @@ def test_row_27_a_malformed_chunk_is_400_and_never_a_complete_body(
 
 @pytest.mark.parametrize(
     "hosts",
-    [b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nHost: a\r\n", b"Host: a b\r\n", b"Host: a/b\r\n", b"Host: a@b\r\n",
-     b"Host: a, b\r\n", b"Host: a\\b\r\n", b"Host: a?b\r\n", b"Host: a#b\r\n", b"Host : a\r\n", b"Host: a\tb\r\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"Host: a\r\nHost: b\r\n",
+        b"Host: a\r\nHost: a\r\n",
+        b"Host: a b\r\n",
+        b"Host: a/b\r\n",
+        b"Host: a@b\r\n",
+        b"Host: a, b\r\n",
+        b"Host: a\\b\r\n",
+        b"Host: a?b\r\n",
+        b"Host: a#b\r\n",
+        b"Host : a\r\n",
+        b"Host: a\tb\r\n",
+    ],
+)
 def test_row_27_a_missing_repeated_or_impossible_host_is_400(
     gateway: Gateway, service: Service, hosts: bytes
 ) -> None:

@@ -69,9 +69,11 @@ def test_row_9_fields_that_connection_names_in_a_response_stop(gateway: Gateway,
 
 def test_row_10_credentials_for_a_proxy_stop_here(gateway: Gateway, service: Service) -> None:
     asked, answer = exchange(
-        gateway, service, b"Proxy-Authorization: Basic eDp5",
+        gateway,
+        service,
+        b"Proxy-Authorization: Basic eDp5",
         response=respond(200, b"Proxy-Authenticate: Basic realm=x"),
-    )  # fmt: skip
+    )
     assert b"proxy-authorization" not in asked
     assert b"proxy-authenticate" not in answer
 
@@ -93,14 +95,20 @@ def test_row_12_repeated_request_fields_stay_repeated_in_order(gateway: Gateway,
 
 
 def test_row_12_repeated_response_fields_stay_repeated_in_order(gateway: Gateway, service: Service) -> None:
-    _, answer = exchange(gateway, service, response=respond(200, b"X-R: 1", b"Link: <a>", b"X-R: 2", b"Link: <b>"))
+    _, answer = exchange(
+        gateway, service, response=respond(200, b"X-R: 1", b"Link: <a>", b"X-R: 2", b"Link: <b>")
+    )
     assert answer.all(b"x-r") == [b"1", b"2"]
     assert answer.all(b"link") == [b"<a>", b"<b>"]
 
 
 def test_row_13_nothing_of_one_client_is_sent_for_another(gateway: Gateway, service: Service) -> None:
     _, answer = exchange(
-        gateway, service, b"Authorization: Basic YTpi", b"Cookie: c=1", response=respond(200, b"Set-Cookie: s=secret")
+        gateway,
+        service,
+        b"Authorization: Basic YTpi",
+        b"Cookie: c=1",
+        response=respond(200, b"Set-Cookie: s=secret"),
     )
     assert answer[b"set-cookie"] == b"s=secret"
     asked, _ = exchange(gateway, service)  # over the same pooled connection
@@ -112,12 +120,24 @@ def test_row_13_nothing_of_one_client_is_sent_for_another(gateway: Gateway, serv
 def test_row_14_nothing_is_invented(gateway: Gateway, service: Service) -> None:
     asked, _ = exchange(gateway, service)
     assert sorted(name for name, _ in asked.headers) == [
-        b"forwarded", b"host", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-request-id",
-    ]  # fmt: skip
+        b"forwarded",
+        b"host",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-request-id",
+    ]
 
 
 def test_row_14_what_the_client_says_of_itself_is_kept(gateway: Gateway, service: Service) -> None:
-    lines = (b"User-Agent: wire/1", b"Accept: a/b;q=0.1", b"Accept-Encoding: br", b"Referer: http://x/", b"Priority: u=1")
+    lines = (
+        b"User-Agent: wire/1",
+        b"Accept: a/b;q=0.1",
+        b"Accept-Encoding: br",
+        b"Referer: http://x/",
+        b"Priority: u=1",
+    )
     asked, _ = exchange(gateway, service, *lines)
     for line in lines:
         name, value = line.split(b": ", 1)
@@ -126,11 +146,18 @@ def test_row_14_what_the_client_says_of_itself_is_kept(gateway: Gateway, service
 
 def test_row_15_forwarding_fields_are_rebuilt(gateway: Gateway, service: Service) -> None:
     asked, _ = exchange(
-        gateway, service,
-        b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil.test",
-        b"Forwarded: for=1.1.1.1;host=evil.test", b"X-Real-IP: 1.1.1.1", b"X-Forwarded-Port: 1",
-        b"X-Forwarded-Server: evil.test", b"X-Gateway-Client: root", b"x-forwarded-for: 2.2.2.2",
-    )  # fmt: skip
+        gateway,
+        service,
+        b"X-Forwarded-For: 1.1.1.1",
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Host: evil.test",
+        b"Forwarded: for=1.1.1.1;host=evil.test",
+        b"X-Real-IP: 1.1.1.1",
+        b"X-Forwarded-Port: 1",
+        b"X-Forwarded-Server: evil.test",
+        b"X-Gateway-Client: root",
+        b"x-forwarded-for: 2.2.2.2",
+    )
     assert asked.all(b"x-forwarded-for") == [b"127.0.0.1"]
     assert asked.all(b"x-forwarded-proto") == [b"http"]
     assert asked.all(b"x-forwarded-host") == [b"gateway.test"]
@@ -144,10 +171,14 @@ def test_row_15_a_trusted_hop_is_believed(running, behind) -> None:
     gateway = running(trusted_proxies=["127.0.0.0/8", "10.0.0.0/8"])
     service = behind(gateway)
     asked, answer = exchange(
-        gateway, service,
-        b"X-Forwarded-For: 6.6.6.6, 198.51.100.7", b"X-Forwarded-For: 10.1.2.3",
-        b"X-Forwarded-Proto: https", b"X-Forwarded-Host: shop.test", b"X-Request-ID: row-15-trusted",
-    )  # fmt: skip
+        gateway,
+        service,
+        b"X-Forwarded-For: 6.6.6.6, 198.51.100.7",
+        b"X-Forwarded-For: 10.1.2.3",
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Host: shop.test",
+        b"X-Request-ID: row-15-trusted",
+    )
     assert asked[b"x-forwarded-for"] == b"6.6.6.6, 198.51.100.7, 10.1.2.3, 127.0.0.1"
     assert asked[b"x-forwarded-proto"] == b"https"
     assert asked[b"x-forwarded-host"] == b"shop.test"
@@ -173,7 +204,9 @@ def test_row_16_several_via_of_both_sides_are_kept(gateway: Gateway, service: Se
 
 def test_row_16_a_loop_is_refused(gateway: Gateway) -> None:
     """A service whose address is the gateway itself."""
-    gateway.admin("PUT", "/admin/services/loop", {"url": f"http://127.0.0.1:{gateway.port}/loop", "retries": 0})
+    gateway.admin(
+        "PUT", "/admin/services/loop", {"url": f"http://127.0.0.1:{gateway.port}/loop", "retries": 0}
+    )
     try:
         assert gateway.get("/loop/x").status == 508
     finally:
@@ -193,10 +226,19 @@ def test_row_17_a_valid_traceparent_goes_on(gateway: Gateway, service: Service, 
 @pytest.mark.parametrize(
     "value",
     [
-        b"", b"x", TRACE[:-1], TRACE + b"-", TRACE + b"-x", TRACE.upper(), b"ff" + TRACE[2:], TRACE.replace(b"4", b"g"),
-        b"00-" + b"0" * 32 + TRACE[35:], TRACE[:36] + b"0" * 16 + b"-01", TRACE + b", " + TRACE,
+        b"",
+        b"x",
+        TRACE[:-1],
+        TRACE + b"-",
+        TRACE + b"-x",
+        TRACE.upper(),
+        b"ff" + TRACE[2:],
+        TRACE.replace(b"4", b"g"),
+        b"00-" + b"0" * 32 + TRACE[35:],
+        TRACE[:36] + b"0" * 16 + b"-01",
+        TRACE + b", " + TRACE,
     ],
-)  # fmt: skip
+)
 def test_row_17_a_malformed_traceparent_is_replaced(gateway: Gateway, service: Service, value: bytes) -> None:
     asked, _ = exchange(gateway, service, b"traceparent: " + value, b"tracestate: a=1")
     assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]", asked[b"traceparent"])

@@ -182,7 +182,7 @@ def test_row_31_the_log_says_that_it_was_aborted_and_the_breaker_counts_nothing(
     assert client.answer().status == 200
 
 
-# -- errors ------------------------------------------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------------------------
 
 
 def check_problem(answer: Answer, status: int, service: str, *addresses: str) -> None:
@@ -240,12 +240,19 @@ def test_row_32_a_closed_connection_is_502(gateway: Gateway, service: Service, h
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00\x01\x02\x03", b"HTTP/1.1 OK\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"hello\n",
-        b"HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n", b"HTTP/1.1 200 OK\r\n x\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000,
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x00\x01\x02\x03",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"hello\n",
+        b"HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n x\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000,
         b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 1000 + b"\r\n",
     ],
-)  # fmt: skip
+)
 def test_row_32_garbage_is_502(gateway: Gateway, service: Service, garbage: bytes) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
@@ -313,6 +320,15 @@ def test_row_32_a_service_that_is_marked_down_is_503(own) -> None:
         check_problem(answer, 503, "down", host, str(port))
 
 
+def test_row_33_errors_are_problem_documents_without_an_address(gateway: Gateway, service: Service) -> None:
+    client = gateway.client()
+    client.send(request(f"/{service.name}/secret/path"))
+    service.asked()[0].reset()
+    answer = client.answer()
+    check_problem(answer, 502, service.name, service.host, str(service.port), "secret/path")
+    assert answer.json()["type"].startswith("tag:")
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>500 from http://127.0.0.1:9/</html>"])
 @pytest.mark.parametrize("status", [400, 404, 418, 429, 500, 502, 503, 504, 599])
 def test_row_33_an_error_that_the_service_made_passes_untouched(
@@ -329,7 +345,7 @@ def test_row_33_an_error_that_the_service_made_passes_untouched(
     assert b"proxy-status" not in answer
 
 
-# -- retries -----------------------------------------------------------------------------------------------------
+# -- retries -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("failure", ["close", "503"])
@@ -408,7 +424,9 @@ def test_row_34_retries_have_a_bound(gateway: Gateway, behind) -> None:
     assert gateway.entry("row-34-bound")["attempts"] == 3
 
 
-def reuse(gateway: Gateway, service: Service, method: str, body: bytes = b"") -> tuple[Answer | None, list[Request]]:
+def reuse(
+    gateway: Gateway, service: Service, method: str, body: bytes = b""
+) -> tuple[Answer | None, list[Request]]:
     """A pooled connection that the service closes at the moment when the next request comes."""
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
@@ -436,14 +454,18 @@ def test_row_35_a_stale_connection_is_replaced(gateway: Gateway, service: Servic
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_row_35_but_not_for_what_may_have_had_an_effect(gateway: Gateway, service: Service, method: str) -> None:
+def test_row_35_but_not_for_what_may_have_had_an_effect(
+    gateway: Gateway, service: Service, method: str
+) -> None:
     answer, _ = reuse(gateway, service, method, b"once")
     assert answer is not None
     assert answer.status == 502
     assert service.unasked()
 
 
-def test_row_35_a_connection_that_was_closed_while_idle_is_not_used(gateway: Gateway, service: Service) -> None:
+def test_row_35_a_connection_that_was_closed_while_idle_is_not_used(
+    gateway: Gateway, service: Service
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
     peer, _ = service.asked()

@@ -42,7 +42,11 @@ def opened(gateway: Gateway, service: Service, *lines: bytes) -> Pair:
 def test_row_57_the_service_chooses_the_subprotocol_first(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
     client.send(
-        handshake(f"/{service.name}/ws%2F?q=%20&q", b"Sec-WebSocket-Protocol: one, two", b"Sec-WebSocket-Protocol: three")
+        handshake(
+            f"/{service.name}/ws%2F?q=%20&q",
+            b"Sec-WebSocket-Protocol: one, two",
+            b"Sec-WebSocket-Protocol: three",
+        )
     )
     peer, asked = service.asked()
     assert asked.target == b"/ws%2F?q=%20&q"
@@ -81,7 +85,12 @@ def test_row_57_none_offered_is_none_asked(gateway: Gateway, service: Service) -
     assert asked[b"x-forwarded-for"] == b"127.0.0.1"
     assert asked[b"x-forwarded-host"] == b"gateway.test"
     assert asked[b"host"] == service.host.encode()
-    assert len(asked.all(b"connection")) == len(asked.all(b"upgrade")) == len(asked.all(b"sec-websocket-key")) == 1
+    assert (
+        len(asked.all(b"connection"))
+        == len(asked.all(b"upgrade"))
+        == len(asked.all(b"sec-websocket-key"))
+        == 1
+    )
     for invented in (b"user-agent", b"accept-encoding", b"accept"):
         assert invented not in asked
     peer.send(accepting(asked))
@@ -99,7 +108,10 @@ def test_row_57_a_subprotocol_that_was_not_offered_is_502(gateway: Gateway, serv
 def test_row_58_extensions_are_not_forwarded(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
     client.send(
-        handshake(f"/{service.name}/ws", b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-own")
+        handshake(
+            f"/{service.name}/ws",
+            b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-own",
+        )
     )
     peer, asked = service.asked()
     assert not any(b"x-own" in value for value in asked.all(b"sec-websocket-extensions"))
@@ -122,7 +134,9 @@ def test_row_58_an_extension_that_was_not_asked_for_is_502(gateway: Gateway, ser
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 4000, 4999])
 @pytest.mark.parametrize("side", ["client", "service"])
-def test_row_59_close_codes_and_reasons_cross(gateway: Gateway, service: Service, side: str, code: int) -> None:
+def test_row_59_close_codes_and_reasons_cross(
+    gateway: Gateway, service: Service, side: str, code: int
+) -> None:
     pair = opened(gateway, service)
     near, far = (pair.client, pair.peer) if side == "client" else (pair.peer, pair.client)
     near.send(close(code, "därum", mask=side == "client"))
@@ -157,7 +171,9 @@ def test_row_59_codes_that_must_not_be_sent_never_are(
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("side", ["client", "service"])
-def test_row_59_a_side_that_vanishes_ends_the_other(gateway: Gateway, service: Service, side: str, how: str) -> None:
+def test_row_59_a_side_that_vanishes_ends_the_other(
+    gateway: Gateway, service: Service, side: str, how: str
+) -> None:
     pair = opened(gateway, service)
     near, far = (pair.client, pair.peer) if side == "client" else (pair.peer, pair.client)
     (near.close if how == "close" else near.reset)()
@@ -166,7 +182,9 @@ def test_row_59_a_side_that_vanishes_ends_the_other(gateway: Gateway, service: S
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 16 * MIB])
-def test_row_60_messages_of_every_size_both_ways(gateway: Gateway, service: Service, opcode: int, size: int) -> None:
+def test_row_60_messages_of_every_size_both_ways(
+    gateway: Gateway, service: Service, opcode: int, size: int
+) -> None:
     pair = opened(gateway, service)
     data = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
     if size < MIB:
@@ -321,7 +339,11 @@ def test_row_62_a_service_that_fails_at_it_is_502_or_504(gateway: Gateway, behin
 
 def test_row_62_policies_refuse_before_the_upgrade_with_the_same_statuses(running, behind) -> None:
     gateway = running(
-        auth={"enabled": True, "keys": [{"name": "ws", "key": "ws-key", "allow": ["GET /*/ws"]}], "public": []},
+        auth={
+            "enabled": True,
+            "keys": [{"name": "ws", "key": "ws-key", "allow": ["GET /*/ws"]}],
+            "public": [],
+        },
         rate_limit={"limit": 3, "window": 60},
     )
     service = behind(gateway)

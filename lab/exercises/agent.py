@@ -124,8 +124,11 @@ class Agent:
             if not inspect.isawaitable(result):
                 raise Complaint(f"{fields['method']} must be async: async def {fields['method']}(…)")
             return {"value": self._pack(await _whole(await result))}
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return self._raised(error)  # nobody asked for it: something within was cancelled
         except BaseException as error:
             return self._raised(error)
 

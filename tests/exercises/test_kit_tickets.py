@@ -1,15 +1,18 @@
-"""What is declared as `Ref` stays with the submission, and comes back as the very same thing."""
+"""What a check holds of a submission: tickets for its things, tasks that it cancels or that cancel themselves."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from lab.exercises.agent import Agent
-from lab.exercises.kit import LocalChannel, Ref, Student
+from lab.exercises.kit import LocalChannel, Raised, Ref, Student
 
 GATE = """
+import asyncio
+
 class Gate:
     def __init__(self):
         self.open = True
@@ -21,6 +24,14 @@ class Gate:
     def same(self, permission):
         self.open = False
         return permission is self.given
+
+    async def cancelled(self):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async def wait(self):
+        await asyncio.get_running_loop().create_future()
 """
 
 
@@ -43,3 +54,18 @@ def test_what_is_not_sealed_is_plain_data(student: Student) -> None:
     gate = student.new("Gate")
     assert gate.acquire() == [1, "a tuple, which would come back as a list"]
     assert gate.same(gate.acquire()) is False
+
+
+async def test_a_submission_that_cancels_itself_has_raised_something(student: Student) -> None:
+    task = student.new("Gate").start("cancelled")
+    with pytest.raises(Raised) as raised:
+        await task
+    assert raised.value.kind == "CancelledError"
+
+
+async def test_a_task_that_the_check_cancels_is_cancelled(student: Student) -> None:
+    task = student.new("Gate").start("wait")
+    await student.settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -134,9 +134,9 @@ class Backend:
             self._line.append(turn)
             try:
                 await turn  # whoever is done hands its place over
-            except BaseException:
-                if turn in self._line:
-                    self._line.remove(turn)
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._hand_over()  # the place came together with the end
                 raise
         else:
             self.busy += 1
@@ -144,10 +144,16 @@ class Backend:
         try:
             await asyncio.sleep(self.seconds)
         finally:
-            if self._line:
-                self._line.pop(0).set_result(None)
-            else:
-                self.busy -= 1
+            self._hand_over()
         self.done += 1
         self.wasted += reader.at_eof()
         return None if self.crashed else self.status
+
+    def _hand_over(self) -> None:
+        """The worker's place goes to the first in line."""
+        while self._line:
+            turn = self._line.pop(0)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.busy -= 1

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -198,6 +199,10 @@ class Play:
         """Add a service to the gateway, or change one."""
         await self.control("PUT", f"/services/{name}", settings)
 
+    def address(self, service: str) -> str:
+        """Where a real service listens, to put it behind the gateway under a further name."""
+        return self._services[service]
+
     async def backend(self, name: str, backend: Backend, **settings: Any) -> Backend:
         """Start `backend` and put it behind the gateway as `name`. It keeps no memory of an earlier play."""
         await self._stack.enter_async_context(backend)
@@ -266,6 +271,14 @@ class Play:
         sent = (self.get(path.format(n=n), tag, client=client, timeout=timeout) for n in range(count))
         return await asyncio.gather(*sent)
 
+    async def together(self, work: Iterable[Awaitable[Any]]) -> None:
+        """Several things at once, until all are done."""
+        await asyncio.gather(*work)
+
+    def client(self) -> int:
+        """A client that has not asked yet, for `get` and `burst`."""
+        return next(_CLIENTS)
+
     async def open_loop(self, plan: Plan, *, timeout: float = 10.0) -> list[Outcome]:
         """Requests at the plan's moments, however slow the answers are."""
         if "load" in self._without:
@@ -302,7 +315,10 @@ class Play:
         return self._clients[timeout]
 
 
+_CLIENTS = itertools.count(1)
+
+
 def request(path: str, tag: str = "", client: int = 0) -> Request:
     """A GET; the `client`-th of many comes from an address of its own, which the lab's stack believes."""
-    address = {"X-Forwarded-For": f"10.20.{client // 250}.{client % 250 + 1}"} if client else {}
+    address = {"X-Forwarded-For": f"10.20.{client // 250 % 250}.{client % 250 + 1}"} if client else {}
     return Request(path, headers=address, tag=tag)

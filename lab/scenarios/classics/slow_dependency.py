@@ -1,0 +1,89 @@
+"""One slow dependency takes all connections, and what is fast waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.scenarios.model import Contrast, Expect, Question, Scenario, Step
+from lab.scenarios.play import Play
+
+POOL, SLOW, FAST = 10, 40, 6
+PLACES = 8
+GOOD = "fast requests that were answered"
+
+
+def policies(cured: bool) -> dict[str, dict[str, Any]]:
+    return {"bulkhead": {"enabled": cured, "options": {"max_concurrent": PLACES}}}
+
+
+async def start(play: Play) -> None:
+    """The same service behind one pool; with the cure, its slow part has a compartment of its own."""
+    url = play.address("service-a")
+    await play.service("shop", url=url, pool=POOL, retries=0, timeout=10)
+    await play.service("reports", url=url, pool=POOL, retries=0, timeout=10)
+    await play.burst(5, "/shop/items/{n}", "before")
+
+
+async def slow_down(play: Play) -> None:
+    await play.fault("service-a", "latency", ms=6000, path="/users")
+    reports, places = ("reports", PLACES) if play.cured else ("shop", POOL)
+    play.meanwhile(play.burst(SLOW, f"/{reports}/users", "slow"))
+    await play.until(
+        "a full pool", lambda r: r.state["services"][reports]["pool"]["in_use"] >= places, within=4
+    )
+
+
+async def ask(play: Play) -> None:
+    await play.burst(FAST, "/shop/items/{n}", "fast", timeout=1.5)
+    await play.measure(GOOD, lambda r: r.good("fast"))
+
+
+def script(cured: bool) -> Sequence[Step]:
+    if cured:
+        full = [
+            Expect(
+                f"{PLACES} reports are made, the others are refused at once",
+                lambda r: r.count("slow", 503) == SLOW - PLACES,
+            )
+        ]
+        asked = [Expect("every fast request is answered", lambda r: r.good("fast") == FAST)]
+    else:
+        full = [
+            Expect("all connections are taken", lambda r: r.state["services"]["shop"]["pool"]["in_use"] == POOL),
+            Expect(
+                "and the rest waits for one", lambda r: r.state["services"]["shop"]["pool"]["waiting"] > 0
+            ),
+        ]
+        asked = [Expect("no fast request is answered in time", lambda r: r.count("fast", "timeout") == FAST)]
+    return [
+        Step("A shop whose pages are fast.", start, [Expect("they are", lambda r: r.good("before") == 5)]),
+        Step(f"Its reports become slow: six seconds each. {SLOW} are asked for.", slow_down, full),
+        Step(f"{FAST} clients want an ordinary page and have a second and a half to wait.", ask, asked),
+    ]
+
+
+SCENARIO = Scenario(
+    name="slow-dependency",
+    title="A slow dependency drains the pool",
+    story=(
+        "An error is over at once; a slow answer holds a connection, a thread, a place in the queue for as long as it "
+        "takes. One slow part of a service thus takes what all parts share, and the fast ones fail for want of it."
+    ),
+    cure=f"bulkhead: the slow part is a service of its own, with {PLACES} places, and nobody queues",
+    source="M. Nygard, Release It!, ch. 5 (bulkheads); B. Maurer, Fail at Scale, ACM Queue 2015",
+    look_at="Overview: the pool of the service, in use and waiting.",
+    policies=policies,
+    script=script,
+    contrast=[Contrast("the bulkhead keeps the fast part afloat", lambda off, on: on[GOOD] > off[GOOD])],
+    questions=[
+        Question(
+            f"Reports take six seconds, the pool has {POOL} connections. How many reports a second drain it?",
+            f"Fewer than two: {POOL} connections / 6 s (Little's law).",
+        ),
+        Question(
+            "Would a larger pool help?",
+            "For some seconds. What comes in faster than it goes out fills every pool.",
+        ),
+    ],
+)

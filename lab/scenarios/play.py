@@ -106,7 +106,7 @@ class Play:
             await self._set_up(scenario)
             await stack.enter_async_context(self._feed())
             stack.callback(self._close_clients)
-            stack.push_async_callback(self._cancel_tasks)
+            stack.push_async_callback(self.let_go)
             yield self
 
     async def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -167,15 +167,21 @@ class Play:
         for client in self._clients.values():
             client.close()
 
-    async def _cancel_tasks(self) -> None:
+    async def let_go(self) -> None:
+        """Break off what still goes on beside the script."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
 
     async def _clear_faults(self) -> None:
         # Where a service cannot be reached just now its faults end by themselves, at their time to live.
         with contextlib.suppress(FaultError):
             await self.faults.clear()
+
+    def left_out(self, thing: str) -> bool:
+        """Whether this play is to go without one of `THINGS`."""
+        return thing in self._without
 
     # -- the gateway -----------------------------------------------------------------------------------------
 

@@ -68,7 +68,12 @@ def script(cured: bool) -> Sequence[Step]:
         Step(
             "Now all of them are.",
             fail_for_good,
-            [Expect("the breaker opens", lambda r: r.states("service-a")[-1:] == ["open"] or r.count("dead", 503) > 0)],
+            [
+                Expect(
+                    "the breaker opens",
+                    lambda r: r.states("service-a")[-1:] == ["open"] or r.count("dead", 503) > 0,
+                )
+            ],
         ),
     ]
 

@@ -54,13 +54,18 @@ def script(cured: bool) -> Sequence[Step]:
         ]
     else:
         expected = [
-            Expect("one shard gets several times what the other gets", lambda r: r.figures[ASKED] > 3 * r.figures[OTHER]),
+            Expect(
+                "one shard gets several times what the other gets",
+                lambda r: r.figures[ASKED] > 3 * r.figures[OTHER],
+            ),
             Expect("its clients give up", lambda r: r.count("shard 0", "timeout") > REQUESTS // 10),
             Expect("the other shard serves everybody", lambda r: r.good("shard 1") == r.count("shard 1") > 0),
         ]
     return [
         Step(
-            f"{REQUESTS} requests at once for {KEYS} keys on two shards; {SHARE:.0%} of them want key {HOT}.", ask, expected
+            f"{REQUESTS} requests at once for {KEYS} keys on two shards; {SHARE:.0%} of them want key {HOT}.",
+            ask,
+            expected,
         )
     ]
 

@@ -54,9 +54,15 @@ def script(cured: bool) -> Sequence[Step]:
             Expect("nobody is limited", lambda r: r.total("limited") == 0),
         ]
     return [
-        Step(f"A service that makes 50 answers a second. One client sends {NOISY} requests at once.", flood, flooded),
         Step(
-            f"{POLITE} other clients want {EACH} answers each and have a second and a half to wait.", ask_politely, asked
+            f"A service that makes 50 answers a second. One client sends {NOISY} requests at once.",
+            flood,
+            flooded,
+        ),
+        Step(
+            f"{POLITE} other clients want {EACH} answers each and have a second and a half to wait.",
+            ask_politely,
+            asked,
         ),
     ]
 

@@ -50,7 +50,9 @@ def script(cured: bool) -> Sequence[Step]:
         asked = [Expect("every fast request is answered", lambda r: r.good("fast") == FAST)]
     else:
         full = [
-            Expect("all connections are taken", lambda r: r.state["services"]["shop"]["pool"]["in_use"] == POOL),
+            Expect(
+                "all connections are taken", lambda r: r.state["services"]["shop"]["pool"]["in_use"] == POOL
+            ),
             Expect(
                 "and the rest waits for one", lambda r: r.state["services"]["shop"]["pool"]["waiting"] > 0
             ),

@@ -1,0 +1,158 @@
+"""The fault is over, and nothing gets better: the retries keep the system down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from lab.scenarios.backend import Backend
+from lab.scenarios.model import Contrast, Expect, Question, Scenario, Step
+from lab.scenarios.play import Play
+
+WORKERS, SECONDS = 4, 0.05
+"""80 requests a second."""
+RATE, TRIES, PATIENCE = 30, 4, 0.5
+"""30 wishes a second are well below that. Tried four times each they are 120, well above."""
+PLACES = 15
+"""In flight at a time: with half a second of patience 30 a second at most reach the service while it is ill."""
+SICK = "goodput after the fault was over, %"
+END = "goodput at the end, %"
+
+
+def policies(cured: bool) -> dict[str, dict[str, Any]]:
+    return {"bulkhead": {"enabled": cured, "options": {"max_concurrent": PLACES}}}
+
+
+class Crowd:
+    """Wishes at a steady rate, whatever becomes of them; who gets no answer in time asks again, at once."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+
+    async def wish(self, phase: str) -> bool:
+        for _ in range(TRIES):
+            outcome = await self._play.get("/shop/", phase, timeout=PATIENCE)
+            if outcome.ok:
+                return True
+            if outcome.status == 503:
+                return False  # it was told to come later, and does
+        return False
+
+    async def go_on(self, phase: str, seconds: float) -> float:
+        """The percentage of the wishes of this time that were fulfilled, in the end."""
+        wishes: list[asyncio.Task[bool]] = []
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for n in range(round(RATE * seconds)):
+            await self._play.pause(max(0.0, began + n / RATE - loop.time()))
+            wishes.append(self._play.meanwhile(self.wish(phase)))
+        fulfilled = await asyncio.gather(*wishes) if phase in ("well", "end") else []
+        return 100 * sum(fulfilled) / max(1, len(fulfilled))
+
+
+async def start(play: Play) -> None:
+    await play.backend("shop", Backend(WORKERS, SECONDS), pool=1000, retries=0)
+    await Crowd(play).go_on("well", 1.0)
+
+
+async def trigger(play: Play) -> None:
+    shop = play.backends["shop"]
+    play.strike(lambda: setattr(shop, "seconds", 10 * SECONDS))
+    await Crowd(play).go_on("fault", 1.5)
+    shop.seconds = SECONDS
+
+
+async def go_on(play: Play) -> None:
+    await Crowd(play).go_on("aftermath", 1.5)
+    before = play.recording.count("aftermath", 200), play.recording.count("aftermath")
+    await Crowd(play).go_on("aftermath", 1.5)
+    good = play.recording.count("aftermath", 200) - before[0]
+    await play.measure(SICK, lambda r: round(100 * good / (RATE * 1.5)))
+
+
+async def shed(play: Play) -> None:
+    """All clients are sent away for a moment: what they asked for is worked off."""
+    shop = play.backends["shop"]
+    await play.let_go()
+    await play.until("an idle service", lambda r: shop.busy == 0)
+    good = await Crowd(play).go_on("end", 1.0)
+    await play.measure(END, lambda r: round(good))
+
+
+async def end(play: Play) -> None:
+    good = await Crowd(play).go_on("end", 1.0)
+    await play.measure(END, lambda r: round(good))
+
+
+def script(cured: bool) -> Sequence[Step]:
+    steps = [
+        Step(
+            f"A service for {WORKERS / SECONDS:.0f} requests a second gets {RATE}.",
+            start,
+            [Expect("nearly all are answered", lambda r: r.good("well") > 0.8 * RATE)],
+        ),
+        Step("For a second and a half it is ten times slower. Who waits too long asks again.", trigger),
+    ]
+    if cured:
+        return [
+            *steps,
+            Step(
+                "The service is as fast as before. What is too much is refused.",
+                go_on,
+                [
+                    Expect("load was shed", lambda r: r.count("fault", 503) + r.count("aftermath", 503) > 0),
+                    Expect("most requests are answered again", lambda r: r.figures[SICK] > 50),
+                ],
+            ),
+            Step(
+                "Nobody had to do anything.",
+                end,
+                [Expect("nearly all are answered", lambda r: r.figures[END] > 80)],
+            ),
+        ]
+    return [
+        *steps,
+        Step(
+            "The service is as fast as before, the load is that of the beginning.",
+            go_on,
+            [
+                Expect("most requests are still not answered", lambda r: r.figures[SICK] < 50),
+                Expect("clients give up and ask again", lambda r: r.count("aftermath", "timeout") > RATE),
+            ],
+        ),
+        Step(
+            "All clients are sent away until the queue is empty, then let in again.",
+            shed,
+            [Expect("nearly all are answered", lambda r: r.figures[END] > 80)],
+        ),
+    ]
+
+
+SCENARIO = Scenario(
+    name="metastable",
+    title="Metastable failure",
+    story=(
+        "A short fault fills the queue. Answers come after their clients have given up and asked again, so the service "
+        "works on what nobody waits for while the retries keep the queue full. The fault is long over; the system "
+        "holds itself down until somebody takes load away."
+    ),
+    cure=f"load shedding: {PLACES} requests in flight, the rest is told at once to come later",
+    source="N. Bronson et al., Metastable Failures in Distributed Systems, HotOS 2021; SRE book, ch. 22",
+    look_at="Overview: requests as before the fault, answers not; the service's in flight.",
+    policies=policies,
+    script=script,
+    contrast=[
+        Contrast("with shedding the goodput returns by itself", lambda off, on: on[SICK] > off[SICK] + 25),
+    ],
+    questions=[
+        Question(
+            f"The service manages {WORKERS / SECONDS:.0f} a second and gets {RATE}. After the fault, when is all well?",
+            f"Never: each wish is now {TRIES} requests, {RATE * TRIES} a second, and all are late.",
+        ),
+        Question(
+            "The service is 100 % busy. What is its goodput?",
+            "Nearly nothing: it works, but for clients that have gone.",
+        ),
+    ],
+)

@@ -392,13 +392,12 @@ def test_a_late_probe_of_an_earlier_half_open_state_changes_nothing(student: Stu
     look="many calls under way, with results of every kind in any order",
 )
 def test_any_traffic(student: Student) -> None:
-    for seed in range(6):
-        traffic(student, seed)
+    for round_ in range(6):
+        traffic(student, random.Random(f"{student.seed} {round_}"))
 
 
-def traffic(student: Student, seed: int) -> None:
+def traffic(student: Student, numbers: random.Random) -> None:
     """Some hundred steps, held against a model that keeps the calls of the present state in lists."""
-    numbers = random.Random(seed)
     failures, probes = numbers.randint(1, 4), numbers.randint(1, 4)
     some = breaker(student, failures, 8.0, probes)
     state, run, until, good = "closed", 0, 0.0, 0

@@ -1,4 +1,4 @@
-"""What a check holds of a submission: tickets for its things, tasks that it cancels or that cancel themselves."""
+"""What a check holds of a submission: tickets for its things, and tasks, cancelled by one or the other."""
 
 from __future__ import annotations
 

@@ -175,9 +175,10 @@ class LoadRun:
             await self._notes.post("started", self.label, until=time.time() + self.seconds)
 
     async def figures(self) -> AsyncIterator[Figures]:
-        """Figures as they come, until the run has ended; one reader at a time."""
+        """Figures as they come, until the run has ended; each is given once, to whoever asks first."""
         while (figures := await self._queue.get()) is not None:
             yield figures
+        self._queue.put_nowait(None)  # whoever asks later hears that it is over
 
     async def stop(self) -> Figures | None:
         """End the run within a second, also where it has not begun or is over; the last figures."""

@@ -100,6 +100,7 @@ async def test_a_stop_takes_less_than_a_second_and_leaves_nobody() -> None:
         assert not process.is_running()
         assert last is not None
         assert [each async for each in run.figures()][-1] == last
+        assert [each async for each in run.figures()] == []
         assert await run.stop() == last  # once more does no harm
 
 

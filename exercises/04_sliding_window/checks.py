@@ -191,7 +191,7 @@ def test_reset_and_retry_after_are_the_oldest_ones_end(student: Student) -> None
 )
 def test_any_traffic(student: Student) -> None:
     for seed in range(5):
-        traffic(student, seed)
+        traffic(student, student.seed + seed)
 
 
 def traffic(student: Student, seed: int) -> None:

@@ -181,7 +181,7 @@ def test_reset_is_the_wait_for_one_more(student: Student) -> None:
 )
 def test_any_traffic(student: Student) -> None:
     for seed in range(5):
-        traffic(student, seed)
+        traffic(student, student.seed + seed)
 
 
 def traffic(student: Student, seed: int) -> None:

@@ -282,7 +282,7 @@ def test_what_is_for_one_client_is_not_stored(student: Student) -> None:
 )
 def test_any_traffic(student: Student) -> None:
     for seed in range(4):
-        traffic(student, seed)
+        traffic(student, student.seed + seed)
 
 
 def traffic(student: Student, seed: int) -> None:

@@ -188,6 +188,9 @@ class Shape:
         self.kind = kind
         self.fields = fields
 
+    def __or__(self, other: Any) -> tuple[Any, ...]:
+        return (self, other)
+
     def __str__(self) -> str:
         return f"a {self.kind}({', '.join(self.fields)})"
 
@@ -199,10 +202,10 @@ def mismatch(value: Any, wanted: Any) -> str:
     several joined by `|`. With `Ref` or `Ref | None` whatever comes back (None apart) stays with the
     submission and arrives as a ticket: for what is only to be handed back, such as a permission.
     """
-    origin = get_origin(wanted)
-    if origin is Union or origin is types.UnionType:
-        reasons = [mismatch(value, part) for part in get_args(wanted)]
+    if parts := _alternatives(wanted):
+        reasons = [mismatch(value, part) for part in parts]
         return "" if "" in reasons else reasons[0]
+    origin = get_origin(wanted)
     if wanted is None or wanted is type(None):
         return "" if value is None else f"{show(value, 80)} came back where nothing was expected"
     if isinstance(wanted, Shape):
@@ -232,6 +235,8 @@ def mismatch(value: Any, wanted: Any) -> str:
 
 _NAMES: dict[Any, str] = {
     bool: "True or False",
+    int: "a whole number",
+    float: "a number",
     str: "text",
     bytes: "bytes",
     list: "a list",
@@ -472,18 +477,25 @@ class Thing:
 
     def _shaped(self, method: str, value: Any) -> Any:
         if method in self._shapes and (reason := mismatch(value, self._shapes[method])):
-            wanted = self._shapes[method]
-            name = _NAMES.get(wanted) or (str(wanted) if isinstance(wanted, Shape) else _type_name(wanted))
-            raise Failure(f"{method} returns {name}", f"{reason}")
+            raise Failure(f"{method} returns {_type_name(self._shapes[method])}", reason)
         return value
 
 
+def _alternatives(wanted: Any) -> tuple[Any, ...]:
+    """The parts of `str | None` or `Shape | None`; empty for anything else."""
+    if isinstance(wanted, tuple):
+        return wanted
+    return get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else ()
+
+
 def _type_name(wanted: Any) -> str:
-    if wanted is None:
+    if parts := _alternatives(wanted):
+        return " or ".join(_type_name(part) if part not in (None, type(None)) else "None" for part in parts)
+    if wanted is None or wanted is type(None):
         return "nothing"
-    if get_origin(wanted) is not None:
-        return str(wanted).replace("NoneType", "None").replace("typing.", "")
-    return {int: "a whole number", float: "a number"}.get(wanted, getattr(wanted, "__name__", str(wanted)))
+    if isinstance(wanted, Shape) or get_origin(wanted) is not None:
+        return str(wanted)
+    return _NAMES.get(wanted) or str(getattr(wanted, "__name__", wanted))
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from lab.errors import UserError
 from lab.scenarios.model import Expect, Figures, Scenario
 from lab.scenarios.play import NotSeen, Play
-from lab.scenarios.recording import Recording
+from lab.scenarios.recording import Recording, summary
 
 Kind = Literal["title", "say", "seen", "missed", "figure", "differs", "same"]
 
@@ -119,13 +119,14 @@ async def perform(scenario: Scenario, play: Play, tell: Tell = _silent) -> Resul
                 result.missed.append(f"{step.say}: {problem}")
                 tell(Line("missed", problem, play.cured))
                 break
+            done = asyncio.get_running_loop().time()
             for expect in step.expect:
-                if await seen(expect, play.recording):
+                if await seen(expect, play.recording, done + expect.by):
                     result.seen.append(expect.what)
                     tell(Line("seen", expect.what, play.cured))
                 else:
                     result.missed.append(expect.what)
-                    tell(Line("missed", expect.what, play.cured))
+                    tell(Line("missed", f"{expect.what} ({_requests(play)})", play.cured))
         result.order = play.recording.order
         result.figures = dict(play.recording.figures)
         for name, value in result.figures.items():
@@ -135,10 +136,16 @@ async def perform(scenario: Scenario, play: Play, tell: Tell = _silent) -> Resul
     return result
 
 
-async def seen(expect: Expect, recording: Recording) -> bool:
-    """Whether it comes true before its time is over."""
+def _requests(play: Play) -> str:
+    return f"requests so far: {summary(play.recording.outcomes)}"
+
+
+async def seen(expect: Expect, recording: Recording, deadline: float) -> bool:
+    """Whether it is true, or comes true before `deadline` (the loop's seconds)."""
+    if holds(lambda: expect.check(recording)):
+        return True
     try:
-        async with asyncio.timeout(expect.by):
+        async with asyncio.timeout_at(deadline):
             await recording.until(lambda: holds(lambda: expect.check(recording)))
     except TimeoutError:
         return False

@@ -82,7 +82,8 @@ SCENARIO = Scenario(
     title="A breaker trips and recovers",
     story=(
         "A service fails every request. Each client waits for its error all the same, and the service, which "
-        "may need a rest to recover, is asked as often as ever. A circuit breaker stops asking, and later asks "
+        "may need a rest to recover, is asked as often as ever. A circuit breaker stops asking, and later "
+        "asks "
         "carefully."
     ),
     cure=f"circuit breaker: open after {FAILURES} failures in a row, {PROBES} probes after {OPEN_FOR:g} s",

@@ -82,7 +82,8 @@ def script(cured: bool) -> Sequence[Step]:
         ]
     return [
         Step(
-            f"{CLIENTS} clients on {REPLICAS} replicas, {CLIENTS // REPLICAS} each. One replica bears {BEARABLE}.",
+            f"{CLIENTS} clients on {REPLICAS} replicas, {CLIENTS // REPLICAS} each. One replica bears "
+            f"{BEARABLE}.",
             start,
             [Expect("all is well", lambda r: r.good("before") == CLIENTS * 3)],
         ),
@@ -94,8 +95,10 @@ SCENARIO = Scenario(
     name="cascade",
     title="Cascading failure",
     story=(
-        "Three replicas share a load that two cannot bear. When one dies the balancer does its duty: the others get "
-        "more, run out of memory or threads, and die too, each faster than the one before. Restarting one does not "
+        "Three replicas share a load that two cannot bear. When one dies the balancer does its duty: the "
+        "others get "
+        "more, run out of memory or threads, and die too, each faster than the one before. Restarting one "
+        "does not "
         "help: it meets the whole load alone."
     ),
     cure=f"load shedding: a bulkhead of {PLACES} requests at a time for each replica, the rest gets a 503",

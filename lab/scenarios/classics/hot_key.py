@@ -74,11 +74,12 @@ SCENARIO = Scenario(
     name="hot-key",
     title="Hot key",
     story=(
-        "Keys are spread evenly over shards, requests over keys are not: one product is advertised, one account is "
+        "Keys are spread evenly over shards, requests over keys are not: one product is advertised, one "
+        "account is "
         "famous. All of its requests meet the one shard that has the key, and adding shards changes nothing."
     ),
     cure="a cache of a few seconds in front of the shards",
-    source="R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013; SRE book, ch. 20",
+    source="R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013",
     look_at="Overview: upstream calls of shard-0 and shard-1. Cache: the hits of one entry.",
     policies=policies,
     script=script,

@@ -15,7 +15,7 @@ WORKERS, SECONDS = 4, 0.05
 RATE, TRIES, PATIENCE = 30, 4, 0.5
 """30 wishes a second are well below that. Tried four times each they are 120, well above."""
 PLACES = 15
-"""In flight at a time: with half a second of patience 30 a second at most reach the service while it is ill."""
+"""In flight at a time: with half a second of patience the ill service gets 30 a second at most."""
 SICK = "goodput after the fault was over, %"
 END = "goodput at the end, %"
 
@@ -133,8 +133,10 @@ SCENARIO = Scenario(
     name="metastable",
     title="Metastable failure",
     story=(
-        "A short fault fills the queue. Answers come after their clients have given up and asked again, so the service "
-        "works on what nobody waits for while the retries keep the queue full. The fault is long over; the system "
+        "A short fault fills the queue. Answers come after their clients have given up and asked again, "
+        "so the service "
+        "works on what nobody waits for while the retries keep the queue full. The fault is long over; "
+        "the system "
         "holds itself down until somebody takes load away."
     ),
     cure=f"load shedding: {PLACES} requests in flight, the rest is told at once to come later",
@@ -147,7 +149,8 @@ SCENARIO = Scenario(
     ],
     questions=[
         Question(
-            f"The service manages {WORKERS / SECONDS:.0f} a second and gets {RATE}. After the fault, when is all well?",
+            f"The service manages {WORKERS / SECONDS:.0f} a second and gets {RATE}. After the fault, when "
+            "is all well?",
             f"Never: each wish is now {TRIES} requests, {RATE * TRIES} a second, and all are late.",
         ),
         Question(

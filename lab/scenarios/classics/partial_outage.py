@@ -64,7 +64,8 @@ SCENARIO = Scenario(
     name="partial-outage",
     title="A breaker widens a partial outage",
     story=(
-        "A sharded service fails for a quarter of its keys. To a breaker it is one service with many failures: "
+        "A sharded service fails for a quarter of its keys. To a breaker it is one service with many "
+        "failures: "
         "it opens, and the quarter becomes a whole. The tool against spreading failures has spread one."
     ),
     cure="a breaker for each shard",
@@ -75,7 +76,8 @@ SCENARIO = Scenario(
     contrast=[Contrast("more healthy requests are answered", lambda off, on: on[GOOD] > 2 * off[GOOD])],
     questions=[
         Question(
-            f"One shard of {SHARDS} fails. With one breaker at {20} % failures, how much of the service is left?",
+            f"One shard of {SHARDS} fails. With one breaker at {20} % failures, how much of the service "
+            "is left?",
             "Nothing: 25 % of the calls fail, and the breaker opens for all.",
         ),
         Question(

@@ -77,11 +77,13 @@ SCENARIO = Scenario(
     name="recovery-herd",
     title="Thundering herd on recovery",
     story=(
-        "A service that just started has empty caches and no warm connections: it bears less than usual, and gets "
-        "more than usual, since everybody who waited comes at once. It falls over again, as often as it gets up."
+        "A service that just started has empty caches and no warm connections: it bears less than usual, "
+        "and gets "
+        "more than usual, since everybody who waited comes at once. It falls over again, as often as it "
+        "gets up."
     ),
     cure=f"circuit breaker whose half-open state lets {PROBES} probes through",
-    source="B. Maurer, Fail at Scale, ACM Queue 2015; SRE book, ch. 22; resilience4j, CircuitBreaker (half-open)",
+    source="B. Maurer, Fail at Scale, ACM Queue 2015; SRE book, ch. 22; resilience4j, CircuitBreaker",
     look_at="Breakers: half-open, probes in flight.",
     policies=policies,
     script=script,

@@ -54,7 +54,8 @@ def script(cured: bool) -> Sequence[Step]:
         storm = [
             Expect("the retry budget is used up", lambda r: bool(r.seen("retry_budget", action="exhausted"))),
             Expect(
-                f"the service gets its clients' {CLIENTS * TRIES} tries and at most {most - CLIENTS * TRIES} more",
+                f"the service gets its clients' {CLIENTS * TRIES} tries and at most "
+                f"{most - CLIENTS * TRIES} more",
                 lambda r: CLIENTS * TRIES <= r.figures[ASKED] <= most,
             ),
         ]
@@ -84,12 +85,14 @@ SCENARIO = Scenario(
     name="retry-storm",
     title="Retry storm",
     story=(
-        "A retry helps against an error of chance. Against an overload it is more of the same: each layer that "
-        "retries multiplies what the one above sends, and clients that wait equally long return together. The "
+        "A retry helps against an error of chance. Against an overload it is more of the same: each layer "
+        "that "
+        "retries multiplies what the one above sends, and clients that wait equally long return together. "
+        "The "
         "service gets the most requests when it can bear the fewest."
     ),
     cure=f"retry budget of {BUDGET} % in the gateway, full jitter in the clients",
-    source="M. Brooker, Timeouts, retries, and backoff with jitter, Amazon Builders' Library; SRE book, ch. 22",
+    source="M. Brooker, Timeouts, retries and backoff with jitter, Amazon Builders' Library; SRE ch. 22",
     look_at="Overview: upstream calls against requests. Events: the retry budget.",
     policies=policies,
     script=script,
@@ -99,7 +102,8 @@ SCENARIO = Scenario(
     ],
     questions=[
         Question(
-            f"{CLIENTS} clients try {TRIES} times, the gateway tries each of those twice. What does the service see?",
+            f"{CLIENTS} clients try {TRIES} times, the gateway tries each of those twice. What does the "
+            "service see?",
             f"{CLIENTS} × {TRIES} × 2 = {WITHOUT}: layers multiply. Retry at one layer.",
         ),
         Question(

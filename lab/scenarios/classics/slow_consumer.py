@@ -42,9 +42,10 @@ async def send_and_read(play: Play) -> None:
     async with open_socket(play) as socket:
         reader = play.meanwhile(read(socket)) if play.cured else None
         with contextlib.suppress(TimeoutError):
-            for sent in range(1, MESSAGES + 1):
+            while sent < MESSAGES:
                 async with asyncio.timeout(STALLED if reader is None else None):
                     await socket.send(message)
+                sent += 1
         grown = gateway.memory_info().rss - before
         await play.measure(SENT, lambda r: sent * SIZE / 2**20)
         await play.measure(GROWTH, lambda r: round(grown / 2**20, 1))
@@ -97,8 +98,10 @@ SCENARIO = Scenario(
     name="slow-consumer",
     title="WebSocket slow consumer",
     story=(
-        "A client that reads slower than it is sent to makes somebody keep what it has not read. A relay that "
-        "buffers without bound is ended by one such client. One that waits passes the pressure back, and the sender "
+        "A client that reads slower than it is sent to makes somebody keep what it has not read. A relay "
+        "that "
+        "buffers without bound is ended by one such client. One that waits passes the pressure back, and "
+        "the sender "
         "stops: the right thing, unless the sender has other things to do."
     ),
     cure="the consumer reads in a task of its own, whatever else it does",
@@ -113,7 +116,8 @@ SCENARIO = Scenario(
         ),
         Question(
             "A ticker sends prices to a slow reader. Should it wait?",
-            "Rather keep only the newest price for it: old ones are worth nothing. Waiting suits what must not get lost.",
+            "Rather keep only the newest price for it: old ones are worth nothing. Waiting suits what "
+            "must not get lost.",
         ),
     ],
 )

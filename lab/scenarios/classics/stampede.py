@@ -77,7 +77,8 @@ SCENARIO = Scenario(
     name="stampede",
     title="Cache stampede",
     story=(
-        "While a cached page is there, a thousand readers cost nothing. In the moment it expires, all of them "
+        "While a cached page is there, a thousand readers cost nothing. In the moment it expires, all of "
+        "them "
         "miss, and the service makes the same page for each. The heavier the page, the longer the moment."
     ),
     cure="coalescing: of many equal misses one asks, the others wait for its answer",

@@ -15,7 +15,7 @@ STALE = "answers from the cache in its place"
 
 
 def page(n: int) -> str:
-    """Each answer is to be checked with the service before it is used again; on an error it may be used as is."""
+    """To be checked with the service before it is used again; where that fails it may be used as it is."""
     return f"/service-a/cached?control=max-age=0,stale-if-error=60&n={n % PAGES}"
 
 
@@ -89,7 +89,8 @@ SCENARIO = Scenario(
     name="zero-downtime",
     title="Killed and restarted without an error",
     story=(
-        "Processes die and are deployed. For the second or two in between their port refuses connections, and every "
+        "Processes die and are deployed. For the second or two in between their port refuses connections, "
+        "and every "
         "client that asks just then gets an error, although an answer from a minute ago would have done."
     ),
     cure="stale-if-error in the cache, and retries",
@@ -101,7 +102,8 @@ SCENARIO = Scenario(
     questions=[
         Question(
             "A retry after 50 ms: does it help while a service restarts for two seconds?",
-            "Hardly. It helps where another instance answers, or where the absence is shorter than the pauses.",
+            "Hardly. It helps where another instance answers, or where the absence is shorter than the "
+            "pauses.",
         ),
         Question(
             "For which answers is stale-if-error wrong?",

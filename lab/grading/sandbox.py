@@ -159,10 +159,12 @@ class Sandboxes:
         imported = vocabulary.write(library, sources)
         is_root = hasattr(os, "geteuid") and os.geteuid() == 0 and not in_user_namespace()
         uid = FIRST_UID + slot
+        self.owner = (uid, uid) if is_root else None
+        """User and group of the sandboxes; None: those of the grader."""
         options = {
             "library": str(library),
             "empty": str(self._empty),
-            "owner": [uid, uid] if is_root else None,
+            "owner": self.owner,
             "isolation": list(isolation),
             "preload": [*PRELOADED, *imported],
         }
@@ -186,6 +188,11 @@ class Sandboxes:
             self.close()
             raise GraderProblem("the process that sandboxes come from did not start")
         self.isolation = frozenset(json.loads(hello)["isolation"])
+
+    @property
+    def pid(self) -> int:
+        """The process that sandboxes come from."""
+        return self._process.pid
 
     def __enter__(self) -> Sandboxes:
         return self

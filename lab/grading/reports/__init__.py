@@ -57,7 +57,8 @@ def write(result: Class, formats: Sequence[str], folder: Path) -> list[Path]:
 def save(path: Path, content: str) -> Path:
     """Write a file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(content, encoding="utf-8", newline="")
+    # A submission may print half of a surrogate pair, which has no UTF-8.
+    partial.write_text(content, encoding="utf-8", errors="backslashreplace", newline="")
     os.replace(partial, path)
     return path
 

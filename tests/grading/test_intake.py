@@ -1,0 +1,219 @@
+"""What is handed in: every way of packing it, and every way of packing it badly."""
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+
+import pytest
+
+from lab.errors import UserError
+from lab.grading import intake
+
+NAME = "03_fixed_window"
+CODE = "class FixedWindow:\n    pass\n"
+
+
+def short(value):
+    return value if isinstance(value, str) else ""
+
+
+@pytest.fixture
+def collect(tmp_path, fixed_window):
+    """`collect(path…)`: the submissions in these paths, copied to a folder of their own."""
+
+    def run(*paths, wanted=fixed_window):
+        into = tmp_path / "copies"
+        into.mkdir(exist_ok=True)
+        return intake.collect(paths, [fixed_window], wanted, into)
+
+    return run
+
+
+@pytest.fixture
+def given(tmp_path):
+    """`given(name, content)`: a file or folder (a dict) of what students hand in; its path."""
+
+    def write(name, content, at=tmp_path / "given"):
+        at.mkdir(exist_ok=True)
+        path = at / name
+        if isinstance(content, dict):
+            path.mkdir()
+            for inner, value in content.items():
+                write(inner, value, path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def zipped(entries):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def tarred(*members, mode="w:gz"):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=mode) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            else:
+                info.type, info.linkname = content
+                archive.addfile(info)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ada.py", CODE),
+        ("ada", {"exercise.py": CODE}),
+        ("ada", {"exercises": {NAME: {"exercise.py": CODE, "solution.py": "x", "checks.py": "x"}}}),
+        ("ada", {NAME: {"exercise.py": CODE}, "notes.txt": "hello"}),
+        ("ada.zip", zipped({"exercise.py": CODE})),
+        ("ada.zip", zipped({f"repo/exercises/{NAME}/exercise.py": CODE, "repo/gateway.py": "x"})),
+        ("ada.zip", zipped({"my work/FixedWindow v2.py": CODE, "__MACOSX/._x.py": "x"})),
+        ("ada.tar.gz", tarred((f"{NAME}/exercise.py", CODE.encode()))),
+        ("ada.tgz", tarred(("exercise.py", CODE.encode()))),
+        ("ada.tar", tarred(("exercise.py", CODE.encode()), mode="w")),
+        ("ada.tar.bz2", tarred(("exercise.py", CODE.encode()), mode="w:bz2")),
+    ],
+    ids=short,
+)
+def test_a_submission_is_found_however_it_is_packed(collect, given, name, content):
+    (found,) = collect(given(name, content)) if name != "ada" else collect(given(name, content).parent)
+    assert (found.name, found.problem) == ("ada", "")
+    assert found.files[NAME].read_text() == CODE
+
+
+def test_a_folder_of_many_comes_in_the_order_of_the_names(collect, given):
+    folder = given(
+        "class",
+        {
+            "zoe.py": CODE,
+            "ada": {"exercise.py": CODE},
+            "bob.zip": zipped({"exercise.py": CODE}),
+            "broken.zip": b"no archive",
+            ".DS_Store": "x",
+            "readme.txt": "x",
+        },
+    )
+    found = collect(folder)
+    assert [submission.name for submission in found] == ["ada", "bob", "broken", "zoe"]
+    assert [bool(submission.problem) for submission in found] == [False, False, True, False]
+
+
+def test_two_of_one_name_stay_two(collect, given):
+    folder = given("class", {"ada.py": CODE, "ada.zip": zipped({"exercise.py": CODE})})
+    assert [submission.name for submission in collect(folder)] == ["ada", "ada (2)"]
+
+
+BOMB = zipped({"exercise.py": b"\0" * (40 << 20)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.zip", b"", "cannot be read"),
+        ("x.zip", b"PK\x03\x04 this is no archive", "cannot be read"),
+        ("x.tar.gz", b"this is no archive", "cannot be read"),
+        ("x.tar.gz", tarred(("exercise.py", b"x" * 5000))[:-40], "cannot be read"),
+        ("x.zip", BOMB, "more than 32 MiB"),
+        ("x.tar.gz", tarred(("exercise.py", b"\0" * (40 << 20))), "more than 32 MiB"),
+        ("x.tgz", gzip.compress(b"\0" * 512 * 3 + b"x" * (40 << 20)), ""),
+        ("x.zip", zipped({f"f{n}.py": "" for n in range(10_000)}), "more than 2000 files"),
+        ("x.tar", tarred(*((f"f{n}.py", b"") for n in range(3_000)), mode="w"), "more than 2000 files"),
+        ("x.zip", zipped({"../../outside.py": CODE}), "leads outside"),
+        ("x.zip", zipped({"/tmp/outside.py": CODE}), "leads outside"),
+        ("x.zip", zipped({"..\\outside.py": CODE}), "leads outside"),
+        ("x.zip", zipped({"C:\\outside.py": CODE}), "leads outside"),
+        ("x.tar", tarred(("../outside.py", b"x"), mode="w"), "leads outside"),
+        ("x.tar", tarred(("/outside.py", b"x"), mode="w"), "leads outside"),
+        ("x.tar", tarred(("exercise.py", (tarfile.SYMTYPE, "/etc/passwd")), mode="w"), "link"),
+        ("x.tar", tarred(("exercise.py", (tarfile.LNKTYPE, "/etc/passwd")), mode="w"), "link"),
+        ("x.tar", tarred(("exercise.py", (tarfile.FIFOTYPE, "")), mode="w"), "no file"),
+        ("x.tar", tarred(("exercise.py", (tarfile.CHRTYPE, "")), mode="w"), "no file"),
+        ("x.zip", zipped({"a": "", "a/b.py": CODE}), ""),
+    ],
+    ids=short,
+)
+def test_what_cannot_be_unpacked_is_a_submission_with_the_reason(
+    collect, given, tmp_path, name, content, told
+):
+    path = given(name, content)
+    before = sorted(tmp_path.rglob("outside*"))
+    (found,) = collect(path)
+    assert told in found.problem
+    if told:
+        assert found.folder is None
+    assert found.files == {}
+    assert sorted(tmp_path.rglob("outside*")) == before
+    assert not os.path.exists("/tmp/outside.py")
+
+
+def test_a_link_in_a_zip_is_refused(collect, given):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        entry = zipfile.ZipInfo("exercise.py")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "/etc/passwd")
+    (found,) = collect(given("x.zip", data.getvalue()))
+    assert "link" in found.problem
+
+
+def test_links_and_pipes_in_a_folder_are_refused(collect, given):
+    folder = given("class", {"ada": {"exercise.py": CODE}, "bob": {"exercise.py": CODE}, "eve": {}})
+    (folder / "ada" / "more").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "bob" / "pipe")
+    (folder / "linked").symlink_to(folder / "ada")
+    problems = {submission.name: submission.problem for submission in collect(folder)}
+    assert "symbolic link: more" in problems["ada"]
+    assert "no file: pipe" in problems["bob"]
+    assert "symbolic link" in problems["linked"]
+    assert problems["eve"] == ""
+
+
+def test_what_tools_leave_behind_is_not_counted(collect, given):
+    folder = given("ada", {"exercise.py": CODE, ".venv": {f"f{n}.py": "" for n in range(2_500)}})
+    (found,) = collect(folder)
+    assert (found.problem, list(found.files)) == ("", [NAME])
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_exercise_is_recognised_by_what_it_defines(collect, given, fixed_window, wanted):
+    folder = given(
+        "class", {"ada": {"task three.py": CODE}, "bob": {"notes.py": "class Other: pass", "b.py": CODE}}
+    )
+    found = collect(folder, wanted=fixed_window if wanted else None)
+    assert [submission.files[NAME].name for submission in found] == ["task three.py", "b.py"]
+
+
+def test_the_checks_and_the_solution_beside_a_submission_do_not_go_into_the_sandbox(given, tmp_path):
+    folder = given(
+        NAME,
+        {"exercise.py": CODE, "solution.py": "x", "checks.py": "x", "mistakes": {"a.py": ""}, "b.py": ""},
+    )
+    assert intake.work_folder(folder / "exercise.py", tmp_path / "work") == "exercise.py"
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["b.py", "exercise.py"]
+
+
+def test_the_digest_changes_with_the_content_only(collect, given):
+    folder = given("class", {"ada": {"a.py": CODE}, "bob": {"a.py": CODE}, "eve": {"a.py": CODE + "#"}})
+    ada, bob, eve = (submission.digest() for submission in collect(folder))
+    assert ada == bob != eve
+
+
+def test_nothing_there_is_one_line(collect, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="there is no submission in"):
+        collect(tmp_path / "empty")
+    with pytest.raises(UserError, match="there is no"):
+        collect(tmp_path / "nowhere")

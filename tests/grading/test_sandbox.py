@@ -1,0 +1,299 @@
+"""What a submission can see and reach from inside: asked of a submission that looks."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lab.grading.channel import RemoteChannel
+from lab.grading.sandbox import LACKING, Limits, Sandboxes
+
+LOOKER = """
+import json, os, pathlib, socket, sys
+
+def seen():
+    return {
+        "uid": os.getuid(), "home": os.environ["HOME"], "cwd": os.getcwd(), "files": sorted(os.listdir(".")),
+        "pid": os.getpid(), "processes": [n for n in os.listdir("/proc") if n.isdigit()],
+        "environment": sorted(os.environ), "root": sorted(os.listdir("/")), "argv": sys.argv,
+        "descriptors": [n for n in range(3, 1024) if is_open(n)],
+    }
+
+def is_open(number):
+    try:
+        os.fstat(number)
+        return True
+    except OSError:
+        return False
+
+def exists(path):
+    return os.path.lexists(path)
+
+def write(path, size):
+    try:
+        pathlib.Path(path).write_bytes(b"x" * size)
+        return "written"
+    except OSError as error:
+        return type(error).__name__
+
+def connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return "connected"
+    except OSError as error:
+        return type(error).__name__
+
+def threads(count):
+    import threading
+    stop = threading.Event()
+    try:
+        for at in range(count):
+            threading.Thread(target=stop.wait, daemon=True).start()
+        return count
+    except RuntimeError:
+        return at
+    finally:
+        stop.set()
+"""
+
+
+@pytest.fixture
+def ask(sandboxes, work):
+    """`ask(function, argument…)`: what a submission's function returns in a sandbox."""
+    open_ones = []
+
+    def call(function, *arguments, of=sandboxes, text=LOOKER, **limits):
+        sandbox = of.start(work(text), "exercise.py", Limits(**limits))
+        open_ones.append(sandbox)
+        channel = RemoteChannel(sandbox.channel, 20)
+        fields = {"ref": 0, "method": function, "args": list(arguments), "kwargs": {"dict": []}}
+        answer = channel.ask("call", fields)
+        assert "value" in answer, answer
+        return json.loads(json.dumps(answer["value"]))
+
+    yield call
+    for sandbox in open_ones:
+        sandbox.end()
+
+
+def as_dict(packed):
+    return {key: value if not isinstance(value, dict) else as_dict(value) for key, value in packed["dict"]}
+
+
+def test_there_is_nothing_in_a_sandbox_but_what_it_needs(ask, sandboxes):
+    if "files" not in sandboxes.isolation:
+        pytest.skip("no mount namespaces here")
+    seen = as_dict(ask("seen"))
+    assert seen["home"] == seen["cwd"] == "/home/student"
+    assert seen["files"] == ["exercise.py"]
+    assert not set(seen["root"]) - {
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "lib",
+        "lib32",
+        "lib64",
+        "nix",
+        "opt",
+        "proc",
+        "root",
+        "sbin",
+        "tmp",
+        "usr",
+    }
+    assert set(seen["environment"]) <= {
+        "HOME",
+        "PATH",
+        "LANG",
+        "LC_CTYPE",
+        "TMPDIR",
+        "PYTHONDONTWRITEBYTECODE",
+    }
+
+
+def test_the_grader_is_not_there(ask, sandboxes, fixed_window):
+    if "files" not in sandboxes.isolation:
+        pytest.skip("no mount namespaces here")
+    for path in (
+        fixed_window.solution,
+        fixed_window.checks_file,
+        Path(__file__),
+        "/etc/passwd",
+        "/etc/shadow",
+    ):
+        assert ask("exists", str(path)) is False, path
+    assert ask("exists", "/home/student/exercise.py") is True
+
+
+def test_a_sandbox_sees_no_process_but_its_own(ask, sandboxes):
+    if "processes" not in sandboxes.isolation:
+        pytest.skip("no process namespaces here")
+    seen = as_dict(ask("seen"))
+    assert (seen["pid"], seen["processes"]) == (1, ["1"])
+
+
+def test_a_sandbox_has_no_descriptor_but_the_channel(ask):
+    # The channel and its duplicate, the event loop's selector and the two ends that wake it.
+    assert len(as_dict(ask("seen"))["descriptors"]) <= 5
+
+
+def test_a_sandbox_is_nobody(ask, sandboxes):
+    if "user" not in sandboxes.isolation or not hasattr(sandboxes, "owner") or sandboxes.owner is None:
+        pytest.skip("the grader is not root here")
+    assert as_dict(ask("seen"))["uid"] == sandboxes.owner[0] != 0
+
+
+@pytest.mark.parametrize("path", ["/home/student/x", "/tmp/x", "/dev/shm/x"])
+def test_what_it_writes_is_bounded_and_gone_with_it(ask, sandboxes, path):
+    if "files" not in sandboxes.isolation:
+        pytest.skip("no mount namespaces here")
+    assert ask("write", path, 1000) == "written"
+    assert ask("exists", path) is False  # another sandbox
+    assert ask("write", path, 9 << 20, disk=8 << 20) == "OSError"
+    assert ask("write", path, 3 << 20, file=2 << 20) == "OSError"
+
+
+def test_it_can_write_nowhere_else(ask, sandboxes):
+    if "files" not in sandboxes.isolation:
+        pytest.skip("no mount namespaces here")
+    for path in ("/x", "/usr/x", "/home/x", str(Path(json.__file__).parent / "x.py")):
+        assert ask("write", path, 10) in ("PermissionError", "OSError"), path
+
+
+def test_processes_and_threads_are_bounded(ask):
+    assert ask("threads", 10) == 10
+    assert ask("threads", 200) < 64
+
+
+def test_only_what_it_may_print_is_kept(sandboxes, work):
+    sandbox = sandboxes.start(work("print('y' * 50_000)"), "exercise.py", Limits())
+    assert RemoteChannel(sandbox.channel, 20).ask("load", {}) == {"value": None}
+    end = sandbox.end()
+    assert (len(end.output), end.output_bytes) == (16_384, 50_001)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import os; os._exit(5)", "exit"),
+        ("import os, time\nwhile True: os.write(1, b'x' * 65536)", "output"),
+    ],
+)
+def test_the_keeper_tells_how_it_ended(sandboxes, work, source, reason):
+    sandbox = sandboxes.start(work(source), "exercise.py", Limits(output=1 << 20))
+    with pytest.raises(OSError, match="gone"):
+        RemoteChannel(sandbox.channel, 20).ask("load", {})
+    assert sandbox.end(patience=20).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "limits"),
+    [
+        ("while True: pass", "cpu", {"cpu": 1}),
+        ("import threading\nthreading.Event().wait()", "wall", {"wall": 0.5}),
+        (
+            "import os, threading\nfor _ in range(3): os.fork()\n"
+            "held = b'x' * (40 << 20)\nthreading.Event().wait()",
+            "memory",
+            {"memory": 200 << 20},
+        ),
+    ],
+)
+def test_the_keeper_enforces_the_limits_by_itself(sandboxes, work, source, reason, limits):
+    sandbox = sandboxes.start(work(source), "exercise.py", Limits(**{"wall": 30.0, **limits}))
+    sandbox.channel.sendall(b'\x00\x00\x00\x25{"n": 1, "op": "load", "fields": {}}  ')
+    assert sandbox.end(patience=25).reason == reason
+
+
+def test_without_namespaces_everything_still_ends(work, solution):
+    with Sandboxes(slot=1100, isolation=("user",)) as bare:
+        assert bare.isolation <= {"user"}
+        text = (
+            "import os, threading\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+            "        threading.Event().wait()\n    os._exit(0)\nos.wait()\n" + solution
+        )
+        sandbox = bare.start(work(text), "exercise.py", Limits())
+        assert RemoteChannel(sandbox.channel, 20).ask("load", {}) == {"value": None}
+        keeper = children_of(bare)
+        assert len(keeper) >= 3  # the keeper, the submission, its daemon
+        sandbox.end()
+        assert [process for process in keeper if process.is_running() and process.status() != "zombie"] == []
+
+
+def children_of(sandboxes):
+    import psutil
+
+    return psutil.Process(sandboxes.pid).children(recursive=True)
+
+
+def test_what_is_lacking_can_be_said_of_every_kind(sandboxes):
+    assert sandboxes.isolation <= set(LACKING)
+
+
+def test_a_grading_process_has_a_network_of_its_own():
+    """Asked of the process: a listener of ours is not there for it, its own loopback works."""
+    if sys.platform != "linux":
+        pytest.skip("network namespaces are Linux's")
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        program = (
+            "import socket, sys\n"
+            "from lab.grading.worker import own_network\n"
+            "if not own_network(): print('none'); sys.exit()\n"
+            "with socket.create_server(('127.0.0.1', 0)) as own:\n"
+            "    socket.create_connection(own.getsockname(), timeout=5).close()\n"
+            "try:\n"
+            f"    socket.create_connection(('127.0.0.1', {ours.getsockname()[1]}), timeout=5)\n"
+            "    print('reached')\n"
+            "except OSError: print('apart')\n"
+        )
+        root = Path(__file__).resolve().parents[2]
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=50
+        )
+    if done.stdout.strip() == "none":
+        pytest.skip("no network namespaces here")
+    assert done.stdout.strip() == "apart", done.stderr
+
+
+def test_a_grader_that_is_killed_leaves_no_process(work):
+    import psutil
+
+    root = Path(__file__).resolve().parents[2]
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom lab.grading.sandbox import *\n"
+        "from lab.grading.channel import RemoteChannel\n"
+        "made = Sandboxes(slot=1101)\n"
+        "box = made.start(Path(sys.argv[1]), 'exercise.py', Limits(wall=600.0, cpu=600))\n"
+        "RemoteChannel(box.channel, 20).ask('load', {})\n"
+        "print('up', flush=True)\nsys.stdin.read()\n"
+    )
+    folder = work("import os\nif os.fork() == 0:\n    os.setsid()\n    while True: pass\n")
+    grader = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert grader.stdout.readline() == b"up\n"
+    below = psutil.Process(grader.pid).children(recursive=True)
+    assert len(below) >= 3
+    grader.kill()
+    grader.wait()
+    grader.stdin.close()
+    grader.stdout.close()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []
+
+
+def test_threads_in_the_grader_do_no_harm(sandboxes, work):
+    """Sandboxes come from a process with one thread, whatever the grader does."""
+    stop = threading.Event()
+    threading.Thread(target=stop.wait, daemon=True).start()
+    try:
+        sandbox = sandboxes.start(work(""), "exercise.py", Limits())
+        assert RemoteChannel(sandbox.channel, 20).ask("load", {}) == {"value": None}
+        sandbox.end()
+    finally:
+        stop.set()

@@ -50,11 +50,11 @@ class Service:
 class Directory(Mapping[str, Service]):
     """The services by name. `settings` is the same map for those who need no more than the settings."""
 
-    CHECK_EVERY = 5.0
+    CHECK_EVERY = 2.0
     """Seconds between two health checks of a service that is well."""
     RETRY_EVERY = 1.0
     """Seconds until the next check after one that failed."""
-    DOWN_AFTER = 10.0
+    DOWN_AFTER = 4.0
     """Seconds of failing checks that mark a service down; one that succeeds marks it up."""
 
     def __init__(

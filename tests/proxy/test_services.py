@@ -52,11 +52,11 @@ async def test_a_check_asks_the_health_path_below_the_service_s_own() -> None:
 
 
 @pytest.mark.parametrize("bad", [500, 404, 301, httpx.ConnectError("x"), httpx.ReadTimeout("x")])
-async def test_ten_seconds_of_failing_checks_mark_a_service_down_and_one_good_one_up(bad: Any) -> None:
+async def test_four_seconds_of_failing_checks_mark_a_service_down_and_one_good_one_up(bad: Any) -> None:
     world = World()
     await world.check(200)
     assert not await world.check(bad)
-    await world.check(bad, after=9.9)
+    await world.check(bad, after=3.9)
     assert not world.service.down
     await world.check(bad, after=0.1)
     assert world.service.down
@@ -68,9 +68,9 @@ async def test_ten_seconds_of_failing_checks_mark_a_service_down_and_one_good_on
 async def test_failures_are_counted_in_a_row() -> None:
     world = World()
     await world.check(500)
-    await world.check(200, after=9)
+    await world.check(200, after=3)
     await world.check(500, after=1)
-    await world.check(500, after=9)
+    await world.check(500, after=3)
     assert not world.service.down
 
 

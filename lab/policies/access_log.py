@@ -16,6 +16,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, ClassVar, Self
 
@@ -68,12 +69,8 @@ class Recent:
         result: dict[str, float | None] = {"p50": None, "p95": None, "p99": None}
         if count:
             for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
-                seen = 0
-                for i, n in enumerate(totals):
-                    seen += n
-                    if seen >= share * count:
-                        result[name] = round(_FINE[min(i, len(_FINE) - 1)], 6)
-                        break
+                i = next(i for i, seen in enumerate(accumulate(totals)) if seen >= share * count)
+                result[name] = round(_FINE[min(i, len(_FINE) - 1)], 6)
         return result
 
 

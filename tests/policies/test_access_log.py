@@ -245,3 +245,50 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
     writer.write("x")
     writer.close()
     os.close(into)
+
+
+async def test_a_successor_goes_on_with_the_counts_and_the_lines() -> None:
+    old, new = World(), World()
+    (await old.stage(old.exchange(), ok)).end()
+    new.stage.adopt(old.stage)
+    (await new.stage(new.exchange(), ok)).end()
+    assert new.stage.tally.totals["requests"] == 2
+    assert len(new.stage.recent) == 2
+    assert old.stage.snapshot() == {"lines": 1}
+    new.stage.close()  # what somebody else writes is not the stage's to close
+    assert len(new.lines) == 1
+
+
+async def test_answers_shared_and_answers_past_their_time_are_counted() -> None:
+    world = World()
+    for status in (b"fwd=uri-miss; collapsed", b"hit; detail=stale-while-revalidate", b"hit; ttl=3"):
+        exchange = world.exchange(cache="HIT", cache_status=b"gateway-lab; " + status)
+        (await world.stage(exchange, ok)).end()
+    totals = world.stage.tally.totals
+    assert (totals["hits"], totals["coalesced"], totals["stale"]) == (3, 1, 1)
+
+
+async def test_the_paths_are_listed_busiest_first() -> None:
+    world = World()
+    for path in (b"/service-a/x", b"/service-a/y", b"/service-a/y"):
+        exchange = world.exchange(path=path.decode())
+        (await world.stage(exchange, ok)).end()
+    assert world.stage.tally.paths.most(1) == [("/service-a/y", 2)]
+
+
+def test_a_writer_that_wrote_nothing_is_closed_without_a_thread() -> None:
+    writer = LineWriter(-1)
+    writer.close()
+    assert writer._thread is None
+
+
+def test_a_quantile_is_the_first_bound_that_holds_its_share() -> None:
+    recent = Recent()
+    for _ in range(95):
+        recent.observe(0.001, now=5.0)
+    for _ in range(5):
+        recent.observe(1.0, now=5.0)
+    found = recent.quantiles(5.0)
+    assert found["p50"] == found["p95"]
+    assert found["p50"] == pytest.approx(0.001, rel=0.15)
+    assert found["p99"] == pytest.approx(1.0, rel=0.15)

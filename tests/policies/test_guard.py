@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -197,3 +198,50 @@ async def test_watching_returns_what_the_work_returns_and_throws_into_it() -> No
     watchdog = Watchdog(5)
     assert await watched(work(), watchdog) == "timed out inside"
     watchdog.stop()
+
+
+async def test_a_function_that_blocks_for_good_is_left_behind() -> None:
+    block, entered = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        block.wait(30)  # no bytecode is run in here: nothing can interrupt it
+
+    before = set(threading.enumerate())
+    with pytest.raises(PolicyTimeout, match="did not come back"):
+        await bounded(wait, 0.02)
+    assert entered.is_set()
+    block.set()
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "policy-trial":
+            await asyncio.to_thread(thread.join, 10)
+    await asyncio.sleep(0)  # what it says now is heard by nobody, and hurts nobody
+
+
+async def test_a_client_that_goes_away_is_no_mistake_of_the_stage() -> None:
+    world = World(Plain())
+    asked = asyncio.Event()
+
+    async def never(exchange: Exchange) -> Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    task = asyncio.ensure_future(world.trial(Exchange("GET", b"/a"), never))
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.failures == []
+
+
+def test_a_trial_s_stage_takes_over_what_the_stage_before_it_knew() -> None:
+    taken: list[object] = []
+
+    class Heir(Plain):
+        def adopt(self, old: Self) -> None:
+            taken.append(old)
+
+    before, after = World(Plain()).trial, World(Heir()).trial
+    after.adopt(before)
+    assert taken == [before.stage]

@@ -96,3 +96,12 @@ def test_a_constructor_that_wants_something_else_or_raises_is_a_plug_error() -> 
 def test_an_error_s_text_is_folded_into_one_line() -> None:
     assert oneline(ValueError("a\n  b")) == "ValueError: a b"
     assert oneline(ValueError()) == "ValueError"
+
+
+def test_a_module_without_source_is_used_as_it_is() -> None:
+    assert find("builtins:dict", {}) is dict
+
+
+def test_a_class_whose_constructor_cannot_be_read_is_a_plug_error() -> None:
+    with pytest.raises(PlugError, match="no signature"):
+        construct(type)

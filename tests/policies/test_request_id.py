@@ -39,3 +39,9 @@ async def test_no_two_are_alike() -> None:
         await stage(exchange, answer)
         made.add(exchange.request_id)
     assert len(made) == 1000
+
+
+async def test_it_has_nothing_to_tell_and_nothing_to_take_over() -> None:
+    stage = RequestId()
+    stage.adopt(RequestId())
+    assert stage.snapshot() == {}

@@ -6,8 +6,7 @@ BENCH_WEB and BENCH_OWN are the addresses of the two services; /web/… and /own
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from loadtests.bench.service import BIG, BODY
@@ -43,44 +42,6 @@ async def bare(scope: Scope, receive: Receive, send: Send) -> None:
                 pass
         await send({"type": "http.response.start", "status": 200, "headers": _fields(len(body))})
         await send({"type": "http.response.body", "body": body})
-
-
-def fastapi_httpx() -> Any:
-    """The gateway of countless tutorials: a catch-all route and one `httpx.AsyncClient`, streaming."""
-    import httpx
-    from fastapi import FastAPI, Request
-    from fastapi.responses import StreamingResponse
-    from starlette.background import BackgroundTask
-
-    client = httpx.AsyncClient(limits=httpx.Limits(max_connections=200, max_keepalive_connections=200))
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await client.aclose()
-
-    app = FastAPI(lifespan=lifespan)
-
-    @app.api_route("/{service}/{path:path}", methods=["GET", "POST"])
-    async def forward(service: str, path: str, request: Request) -> StreamingResponse:
-        headers = [field for field in request.headers.raw if field[0] not in (b"host", b"connection")]
-        has_body = request.headers.get("content-length") or request.headers.get("transfer-encoding")
-        answer = await client.send(
-            client.build_request(
-                request.method,
-                f"{SERVICES[service]}/{path}",
-                headers=headers,
-                content=request.stream() if has_body else None,
-            ),
-            stream=True,
-        )
-        response = StreamingResponse(
-            answer.aiter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.aclose)
-        )
-        response.raw_headers = [f for f in answer.headers.raw if f[0].lower() != b"connection"]
-        return response
-
-    return app
 
 
 def fastapi_proxy_lib() -> Any:

@@ -217,7 +217,7 @@ PEERS = {
         Peer(
             "fastapi+httpx",
             "a FastAPI route and httpx.AsyncClient",
-            _under_uvicorn("fastapi+httpx", "loadtests.bench.apps:fastapi_httpx", "--factory"),
+            _under_uvicorn("fastapi+httpx", "loadtests.bench.fastapi_httpx:app"),
             websocket=False,
         ),
     )

@@ -35,10 +35,12 @@ class Plan:
     short: float = 2.0
     feed_rounds: int = 4
     idle: int = 1000
+    steady: tuple[str, ...] = ("gateway", "nginx", "aiohttp", "fastapi-proxy-lib")
+    """Who is measured in the open loop."""
 
     @classmethod
     def quick(cls) -> Plan:
-        return cls(rounds=1, seconds=1.0, short=1.0, feed_rounds=1)
+        return cls(rounds=1, seconds=1.0, short=1.0, feed_rounds=1, steady=("gateway", "nginx"))
 
 
 @dataclass
@@ -276,7 +278,7 @@ async def steady(bench: Bench) -> None:
     """Open-loop at half of what the peer can do: latency from the moment a request was due."""
     data = clients.request("GET", "/web/plain", KEY)
     direct = clients.request("GET", "/plain", KEY)
-    for peer in bench.proxies():
+    for peer in [name for name in bench.plan.steady if name in bench.servers]:
         known = bench.row("forward", peer)
         server = bench.servers[peer]
         capacity = known.rps if known is not None else None
@@ -325,10 +327,10 @@ async def memory(bench: Bench) -> None:
             async with asyncio.timeout(30), watching(server, 0.005) as peak:
                 moved = await work()
         except (OSError, TimeoutError, EOFError) as error:
-            bench.failures.append(f"memory: {name}: {type(error).__name__}: {error}")
+            bench.failures.append(f"memory: gateway: {name}: {type(error).__name__}: {error}")
             continue
         if moved != (0 if name == "slow reader" else HUGE):
-            bench.failures.append(f"memory: {name}: {moved} bytes arrived instead of {HUGE}")
+            bench.failures.append(f"memory: gateway: {name}: {moved} bytes arrived instead of {HUGE}")
         row = Row("memory", name, requests=1, peak_mib=peak.bytes / MIB)
         row.more = {"added_mib": peak.growth / MIB}
         bench.rows.append(row)

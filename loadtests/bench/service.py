@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -60,8 +60,7 @@ class Connection(asyncio.Protocol):
         self.writer: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without being a subclass
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.writer is not None:

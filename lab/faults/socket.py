@@ -22,7 +22,7 @@ class Session:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self.ended = False
-        """A fault has closed or cut it: what the application still sends is dropped."""
+        """A fault has closed or cut it: the application can send no more."""
 
     async def run(self, app: ASGIApp, accepted: Callable[[Session], Any]) -> None:
         """The application's whole talk; `accepted(self)` is awaited once the handshake is answered."""
@@ -38,7 +38,7 @@ class Session:
         async def send(message: Message) -> None:
             await self._thawed.wait()
             if self.ended:
-                return
+                raise OSError("a fault has ended this connection")  # as ASGI wants it of a server
             await self._send(message)
             if message["type"] == "websocket.accept":
                 await accepted(self)

@@ -62,10 +62,12 @@ class Stop(ProcessFault):
     async def answered(self, target: Target, active: Active) -> None:
         child: subprocess.Popen[bytes] = active.held
         assert child.stdin is not None
+        assert child.stdout is not None
         child.stdin.write(b"stop\n")
         child.stdin.flush()
-        # Here the process is stopped. When it runs again, the watchdog ends.
-        await asyncio.to_thread(child.wait)
+        # Blocks the loop on purpose, so that nothing more is answered until the signal has come. Here the
+        # process is stopped. When it runs again, the watchdog has ended, and with it the pipe.
+        child.stdout.read()
         await target.clear(active.name, active)
 
     async def end(self, target: Target, active: Active) -> None:

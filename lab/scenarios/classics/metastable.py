@@ -16,6 +16,8 @@ RATE, TRIES, PATIENCE = 30, 4, 0.5
 """30 wishes a second are well below that. Tried four times each they are 120, well above."""
 PLACES = 15
 """In flight at a time: with half a second of patience the ill service gets 30 a second at most."""
+WATCHED = 1.2
+"""Seconds."""
 SICK = "goodput after the fault was over, %"
 END = "goodput at the end, %"
 
@@ -53,22 +55,22 @@ class Crowd:
 
 async def start(play: Play) -> None:
     await play.backend("shop", Backend(WORKERS, SECONDS), pool=1000, retries=0)
-    await Crowd(play).go_on("well", 1.0)
+    await Crowd(play).go_on("well", 0.8)
 
 
 async def trigger(play: Play) -> None:
     shop = play.backends["shop"]
     play.strike(lambda: setattr(shop, "seconds", 10 * SECONDS))
-    await Crowd(play).go_on("fault", 1.5)
+    await Crowd(play).go_on("fault", 1.2)
     shop.seconds = SECONDS
 
 
 async def go_on(play: Play) -> None:
-    await Crowd(play).go_on("aftermath", 1.5)
-    before = play.recording.count("aftermath", 200), play.recording.count("aftermath")
-    await Crowd(play).go_on("aftermath", 1.5)
-    good = play.recording.count("aftermath", 200) - before[0]
-    await play.measure(SICK, lambda r: round(100 * good / (RATE * 1.5)))
+    await Crowd(play).go_on("aftermath", 1.5)  # with the cure this is how long the queue needs
+    before = play.recording.good("aftermath")
+    await Crowd(play).go_on("aftermath", WATCHED)
+    good = play.recording.good("aftermath") - before
+    await play.measure(SICK, lambda r: round(100 * good / (RATE * WATCHED)))
 
 
 async def shed(play: Play) -> None:
@@ -76,12 +78,12 @@ async def shed(play: Play) -> None:
     shop = play.backends["shop"]
     await play.let_go()
     await play.until("an idle service", lambda r: shop.busy == 0)
-    good = await Crowd(play).go_on("end", 1.0)
+    good = await Crowd(play).go_on("end", 0.6)
     await play.measure(END, lambda r: round(good))
 
 
 async def end(play: Play) -> None:
-    good = await Crowd(play).go_on("end", 1.0)
+    good = await Crowd(play).go_on("end", 0.6)
     await play.measure(END, lambda r: round(good))
 
 
@@ -90,9 +92,9 @@ def script(cured: bool) -> Sequence[Step]:
         Step(
             f"A service for {WORKERS / SECONDS:.0f} requests a second gets {RATE}.",
             start,
-            [Expect("nearly all are answered", lambda r: r.good("well") > 0.8 * RATE)],
+            [Expect("nearly all are answered", lambda r: r.good("well") > 0.6 * RATE)],
         ),
-        Step("For a second and a half it is ten times slower. Who waits too long asks again.", trigger),
+        Step("For a second it is ten times slower. Who waits too long asks again.", trigger),
     ]
     if cured:
         return [

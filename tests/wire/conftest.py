@@ -21,6 +21,38 @@ BASE: dict[str, Any] = {
     "admin": {"token": TOKEN},
 }
 
+KEYED: dict[str, Any] = {
+    "auth": {
+        "enabled": True,
+        "keys": [
+            {"name": "reader", "key": "reader-key", "allow": ["GET /*/items/**"]},
+            {"name": "ws", "key": "ws-key", "allow": ["GET /*/ws"]},
+            {"name": "all", "key": "all-key"},
+            {"name": "anna", "key": "anna-key"},
+            {"name": "bert", "key": "bert-key"},
+            {"name": "off", "key": "off-key", "active": False},
+        ],
+        "public": ["/*/public/**"],
+    },
+    "rate_limit": {
+        "limit": 1_000_000,
+        "routes": [
+            {"match": "/*/ws", "limit": 3, "window": 60},
+            {"match": "/*/one", "limit": 1, "window": 60},
+            {"match": "/*/two", "limit": 2, "window": 60},
+            {"match": "/*/tight/**", "limit": 2, "window": 60},
+            {"match": "/*/t*/**", "limit": 3, "window": 30},
+            {"match": "/*/kilo/**", "limit": 1000, "window": 3600},
+        ],
+    },
+}
+"""A gateway with keys and with limits for some paths."""
+
+OTHER: dict[str, Any] = {
+    "trusted_proxies": ["127.0.0.0/8", "10.0.0.0/8"],
+    "limits": {"max_body": 64 << 20, "max_message": 1000, "drain": 2},
+}
+
 _numbers = itertools.count(1)
 
 
@@ -54,6 +86,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def shared(running: Start) -> Gateway:
     return running()
+
+
+@pytest.fixture
+def keyed(running: Start) -> Iterator[Gateway]:
+    gateway = running(**KEYED)
+    yield gateway
+    gateway.forget()
+
+
+@pytest.fixture
+def other(running: Start) -> Iterator[Gateway]:
+    """Trusts the tests as a proxy, takes larger bodies and smaller messages."""
+    gateway = running(**OTHER)
+    yield gateway
+    gateway.forget()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ if hurry := os.environ.get("WIRE_HURRY"):
             GatewayProtocol.head_timeout = GatewayProtocol.body_timeout = GatewayProtocol.write_timeout = 0.3
             Front.sweep = 0.05
         elif name == "checks":
-            Directory.CHECK_EVERY = Directory.CHECK_DOWN_EVERY = 0.05
+            Directory.CHECK_EVERY = Directory.RETRY_EVERY = 0.05
+            Directory.DOWN_AFTER = 0.2
 
 __all__ = ["app"]

@@ -203,14 +203,14 @@ def test_row_55_a_late_result_of_an_older_state_is_ignored(running, behind, late
 
 
 def test_row_56_retry_after_tells_when_a_probe_is_let_through(running, behind) -> None:
-    gateway = running(breaker=CONSECUTIVE | {"open_for": 1.2})
+    gateway = guarded(running, **PATIENT)
     service = behind(gateway)
     client = gateway.client()
     for _ in range(3):
         started = time.monotonic()
         ask(client, service, 500)
     answer = client.get(f"/{service.name}/")
-    assert answer[b"retry-after"] == b"2"  # 1.2, rounded up
+    assert answer[b"retry-after"] == b"2"  # 1.5, rounded up
     assert answer.json()["retry_after"] == 2
     eventually(lambda: state(gateway, service) == "half_open")
     assert time.monotonic() - started > 1.0

@@ -19,7 +19,6 @@ import pytest
 
 from tests.wire.test_framing import AMBIGUOUS, BAD_CHUNKS, CHUNKED, INNER
 from tests.wire.wire import (
-    PATIENCE,
     Answer,
     Client,
     Gateway,

@@ -79,8 +79,8 @@ def test_row_29_an_answer_may_come_before_the_end_of_the_upload(gateway: Gateway
     assert client.answer().status == 401
 
 
-def test_row_29_a_large_upload_arrives_whole(running, behind) -> None:
-    gateway = running(limits={"max_body": 64 * MIB, "drain": 2})
+def test_row_29_a_large_upload_arrives_whole(other: Gateway, behind) -> None:
+    gateway = other
     service = behind(gateway)
     before = gateway.rss()
     client = gateway.client()
@@ -127,8 +127,8 @@ def test_row_30_a_slow_reader_stalls_the_service(gateway: Gateway, service: Serv
     assert received == size
 
 
-def test_row_30_a_slow_service_stalls_the_upload(running, behind) -> None:
-    gateway = running(limits={"max_body": 64 * MIB, "drain": 2})
+def test_row_30_a_slow_service_stalls_the_upload(other: Gateway, behind) -> None:
+    gateway = other
     service = behind(gateway)
     client = gateway.client()
     client.send(request(f"/{service.name}/", b"Content-Length: %d" % (64 * MIB), method="POST"))
@@ -305,7 +305,7 @@ def test_row_32_an_open_breaker_is_503(gateway: Gateway, service: Service) -> No
 
 
 def test_row_32_a_service_that_is_marked_down_is_503(own) -> None:
-    """Its health check has failed three times: nothing is dialled any more until one succeeds."""
+    """Its health check has failed for long enough: nothing is dialled any more until one succeeds."""
     with refusing_port() as sock:
         host, port = sock.getsockname()
         gateway = own(

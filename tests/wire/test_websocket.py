@@ -250,9 +250,8 @@ def test_row_60_messages_right_behind_the_handshake_are_kept(gateway: Gateway, s
 
 @pytest.mark.parametrize("side", ["client", "service"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_row_60_a_larger_message_is_1009(running, behind, side: str, whole: bool) -> None:
-    gateway = running(limits={"max_message": 1000, "drain": 2})
-    pair = opened(gateway, behind(gateway))
+def test_row_60_a_larger_message_is_1009(other: Gateway, behind, side: str, whole: bool) -> None:
+    pair = opened(other, behind(other))
     near, far = (pair.client, pair.peer) if side == "client" else (pair.peer, pair.client)
     mask = side == "client"
     near.send(frame(TEXT, b"x" * 1000, mask=mask))
@@ -337,15 +336,8 @@ def test_row_62_a_service_that_fails_at_it_is_502_or_504(gateway: Gateway, behin
     assert answer.json()["service"] == service.name
 
 
-def test_row_62_policies_refuse_before_the_upgrade_with_the_same_statuses(running, behind) -> None:
-    gateway = running(
-        auth={
-            "enabled": True,
-            "keys": [{"name": "ws", "key": "ws-key", "allow": ["GET /*/ws"]}],
-            "public": [],
-        },
-        rate_limit={"limit": 3, "window": 60},
-    )
+def test_row_62_policies_refuse_before_the_upgrade_with_the_same_statuses(keyed: Gateway, behind) -> None:
+    gateway = keyed
     service = behind(gateway)
     key = b"X-API-Key: ws-key"
     answer = gateway.ask(handshake(f"/{service.name}/ws"))

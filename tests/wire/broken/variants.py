@@ -85,7 +85,8 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
         (
             "proxy/cycle.py",
             'out += (b"content-length", b": ", length, b"\\r\\n")',
-            'out += (b"content-length", b": ", length, b"\\r\\n", b"transfer-encoding", b": ", b"chunked", b"\\r\\n")',
+            'out += (b"content-length", b": ", length, b"\\r\\n", b"transfer-encoding", b": ", b"chunked",'
+            ' b"\\r\\n")',
         ),
     ),
     21: (

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from lab.load.direct import Request, at_random, closed_loop, every, open_loop, send, together
+from lab.load.direct import Outcome, Request, at_random, closed_loop, every, open_loop, send, together
 
 OK = b"HTTP/1.1 200 OK\r\nX-Answer: yes\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 503 Away\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -180,3 +180,17 @@ def test_plans() -> None:
 async def test_an_address_that_is_none() -> None:
     with pytest.raises(ValueError, match="http://HOST:PORT"):
         await send("127.0.0.1:8000", Request("/"))
+
+
+async def test_a_kept_connection_that_the_server_closes_at_the_next_request_is_replaced_once() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answering(OK)(reader, writer)
+        await reader.readuntil(b"\r\n\r\n")  # and closes without an answer
+
+    async with server(serve) as url:
+        outcomes = await closed_loop(url, lambda n: Request(f"/{n}"), clients=1, requests=3)
+    assert [outcome.status for outcome in outcomes] == [200] * 3
+
+
+def test_latency_counts_from_the_planned_start() -> None:
+    assert Outcome(Request("/"), planned=1.0, sent=3.0, ended=4.0).latency == 3.0

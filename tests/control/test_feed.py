@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from lab.control.feed import BACKLOG, Feed
+from lab.control.feed import BACKLOG, Feed, Viewer
 
 
 class Socket:
@@ -124,3 +124,38 @@ def test_events_are_kept_for_the_snapshot_but_not_for_ever() -> None:
         feed.emit("note", number=i)
     assert len(feed.events) == 200
     assert feed.events[-1]["number"] == 999
+
+
+async def test_an_event_does_not_wait_for_a_tick() -> None:
+    feed = Feed(lambda: 1.0)
+    viewer = Viewer()
+    feed._viewers.add(viewer)  # without `join`, so that no tick ever comes
+    messages = viewer.messages()
+    waiting = asyncio.ensure_future(anext(messages))
+    await asyncio.sleep(0)
+    feed.emit("note", number=1)
+    async with asyncio.timeout(10):
+        assert json.loads(await waiting)["number"] == 1
+    assert feed.seq == 1
+    await messages.aclose()
+
+
+async def test_what_a_viewer_says_is_read_and_ignored() -> None:
+    world = World()
+    socket = world.watch()
+    said = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not said.is_set():
+            said.set()
+            return {"type": "websocket.receive", "text": "hello?"}
+        await socket.gone.wait()
+        return {"type": "websocket.disconnect"}
+
+    socket.receive = receive  # type: ignore[method-assign]
+    await next_of(socket, "tick")
+    assert said.is_set()
+    world.feed.emit("note", number=7)
+    assert (await next_of(socket, "event"))["number"] == 7
+    socket.gone.set()
+    await asyncio.gather(*world.tasks)

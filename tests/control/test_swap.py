@@ -298,3 +298,24 @@ async def test_an_open_breaker_may_fall_back_on_a_stale_answer(cache_control: st
             assert "detail=stale-if-error" in response.headers["cache-status"]
         w.now += 60
         assert (await w.get("/service-a/x")).status_code == 503
+
+
+async def test_what_takes_over_from_a_class_of_the_configuration_keeps_its_options(tmp_path: Path) -> None:
+    own = mine(tmp_path, LATE.replace("{mistake}", "raise ValueError('late')"))
+    document = {"rate_limit": {"limit": 2, "use": own}, "trusted_proxies": ["127.0.0.0/8"]}
+    async with world(document) as w:
+        await w.get("/service-a/x", headers={"x-forwarded-for": "192.0.2.66"})
+        now = (await w.admin("GET", "/admin/policies/rate_limit")).json()
+        assert (now["use"], now["options"]["limit"]) == ("sliding_window", 2)
+        assert [(await w.get("/service-a/x")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_a_whole_cache_core_of_ones_own_is_looked_at_and_serves(tmp_path: Path) -> None:
+    good = "from lab.policies.cache.http import HttpCache\n\nclass Mine(HttpCache):\n    pass\n"
+    bad = "class Mine:\n    def lookup(self, exchange, now): ...\n"
+    async with world() as w:
+        refused = await put(w, "cache", use=mine(tmp_path, bad))
+        assert refused.status_code == 422
+        assert "Mine has no method" in refused.json()["detail"]
+        assert (await put(w, "cache", use=mine(tmp_path, good))).status_code == 200
+        assert [(await w.get("/service-a/x")).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]

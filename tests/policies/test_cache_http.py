@@ -222,13 +222,45 @@ def test_variants_are_bounded_and_replaced() -> None:
     shelf_ = Shelf(100)
     for number in range(20):
         shelf_.put(entry(b"a", selected=(b"%d" % number,)))
-    assert shelf_.count == shelf.MAX_VARIANTS
+    assert shelf_.count == shelf.MAX_VARIANTS == 16
     newest = entry(b"a", b"new", selected=(b"19",))
     shelf_.put(newest)
     assert shelf_.count == shelf.MAX_VARIANTS
     assert (shelf_.get(b"a") or [])[0] is newest
     shelf_.put(entry(b"a", selected=(b"19",), owner="alice"))
     assert newest in (shelf_.get(b"a") or [])
+
+
+def test_a_viewer_sees_the_entries_with_the_most_hits_and_the_bounds() -> None:
+    shelf_ = Shelf(100)
+    for number in range(60):
+        made = entry(b"/%d" % number, b"body")
+        made.hits = number
+        shelf_.put(made)
+    seen = shelf_.snapshot(now=0.25)
+    assert (seen["entries"], seen["max_entries"], seen["max_bytes"]) == (60, 100, 64 * 2**20)
+    assert seen["bytes"] == sum(e.size for e in shelf_)
+    assert [top["hits"] for top in seen["top"]] == list(range(59, 9, -1))
+    first = seen["top"][0]
+    assert (first["key"], first["status"], first["age"], first["ttl"]) == ("/59", 200, 0.25, 0.75)
+
+
+def test_a_newer_answer_takes_the_place_of_the_older_one_and_the_oldest_variant_goes_first() -> None:
+    shelf_ = Shelf(100)
+    for body in (b"old", b"new"):
+        shelf_.put(entry(b"a", body, selected=(b"0",)))
+    assert [e.body for e in shelf_] == [b"new"]
+    for number in range(1, 17):
+        shelf_.put(entry(b"a", selected=(b"%d" % number,)))
+    assert {e.selected for e in shelf_} == {(b"%d" % number,) for number in range(1, 17)}
+
+
+def test_a_shelf_may_be_full_to_the_last_byte() -> None:
+    size = entry(b"a", b"body").size
+    shelf = Shelf(100, max_bytes=2 * size)
+    for key in (b"a", b"b", b"c"):
+        shelf.put(entry(key, b"body"))
+    assert (shelf.count, shelf.bytes) == (2, 2 * size)
 
 
 def test_dropping_what_is_not_there() -> None:

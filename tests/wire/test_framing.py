@@ -135,6 +135,17 @@ def test_row_20_an_ambiguous_response_is_502(gateway: Gateway, service: Service,
     assert client.answer().status == 502
 
 
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip", b"identity", b"chunked, chunked", b"xchunked"])
+def test_row_20_a_transfer_coding_that_nobody_asked_for_is_502(
+    gateway: Gateway, service: Service, coding: bytes
+) -> None:
+    """The field is for one hop: passed on without it, coded bytes would be taken for plain ones."""
+    client = gateway.client()
+    client.send(request(f"/{service.name}/"))
+    service.answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    assert client.answer().status == 502
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET", "OPTIONS"])
 def test_row_21_a_chunked_request_body_survives(gateway: Gateway, service: Service, method: str) -> None:
     client = gateway.client()

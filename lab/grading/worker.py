@@ -21,7 +21,7 @@ from typing import Any
 from lab.exercises.catalog import Exercise, find
 from lab.grading import intake
 from lab.grading.grade import Grader, missing
-from lab.grading.inside import jail
+from lab.grading.inside import jail, zygote
 from lab.grading.sandbox import GraderProblem, Sandboxes
 from lab.grading.verdict import CheckVerdict, Verdict
 
@@ -87,14 +87,7 @@ def own_network() -> bool:
     """Move into a network namespace with a loopback interface; False where the system does not allow that."""
     if sys.platform != "linux":
         return False
-    pid = os.fork()
-    if pid == 0:  # tried in a child first: half of it would be worse than nothing
-        try:
-            enter_network()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    if os.waitpid(pid, 0)[1] != 0:
+    if not zygote.works(enter_network):  # half of it would be worse than nothing
         return False
     enter_network()
     return True

@@ -161,7 +161,9 @@ def test_what_it_writes_is_bounded_and_gone_with_it(ask, sandboxes, path):
 def test_it_can_write_nowhere_else(ask, sandboxes):
     if "files" not in sandboxes.isolation:
         pytest.skip("no mount namespaces here")
-    for path in ("/x", "/usr/x", "/home/x", str(Path(json.__file__).parent / "x.py")):
+    # Without root the sandbox's own empty root belongs to it, and goes when it goes.
+    own = ("/x", "/home/x") if sandboxes.owner else ()
+    for path in (*own, "/usr/x", str(Path(json.__file__).parent / "x.py")):
         assert ask("write", path, 10) in ("PermissionError", "OSError"), path
 
 

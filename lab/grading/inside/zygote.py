@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,13 @@ def main() -> None:
         with contextlib.suppress(Exception):  # a library that is missing is missing in the sandbox too
             importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the grader's business
-    with contextlib.suppress(OSError):
-        jail.prctl(jail.PR_SET_DUMPABLE, 0)  # a submission of the same user must not look into us
     if options.owner is None:
         options.others = threads_of_user()
-    options.isolation = probe(options)
+        if os.geteuid() != 0 and options.wanted and works(jail.become_root_of_own_namespace):
+            jail.become_root_of_own_namespace()
+    with contextlib.suppress(OSError):
+        jail.prctl(jail.PR_SET_DUMPABLE, 0)  # a submission of the same user must not look into us
+    options.isolation = {kind for kind in options.wanted if works(attempt, kind, options)}
     control.sendall(json.dumps({"isolation": sorted(options.isolation)}).encode())
     gc.collect()
     gc.freeze()
@@ -115,29 +118,26 @@ def threads_of_user() -> int:
     return count
 
 
-def probe(options: Options) -> set[str]:
-    """Which of the wanted kinds of isolation work here: a process is put into each, and dies."""
-    found: set[str] = set()
-    for kind in options.wanted:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                attempt(kind, options)
-                os._exit(0)
-            except BaseException:
-                os._exit(1)
-        if os.waitpid(pid, 0)[1] == 0:
-            found.add(kind)
-    return found
+def works(function: Callable[..., None], *arguments: Any) -> bool:
+    """Whether `function` succeeds here: tried in a process that then dies, since there is no way back."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function(*arguments)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def attempt(kind: str, options: Options) -> None:
+    """Put this process into one kind of isolation. Raises `OSError`, or ends it, where that does not work."""
     if kind == "processes":
         jail.unshare(jail.CLONE_NEWPID | jail.CLONE_NEWIPC)
         pid = os.fork()
         if pid == 0:
             os._exit(0 if os.getpid() == 1 else 1)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os._exit(0 if os.waitpid(pid, 0)[1] == 0 else 1)
     if kind == "files":
         jail.unshare(jail.CLONE_NEWNS)
         jail.new_root(options.empty, options.library, 1 << 20, options.owner or (0, 0))

@@ -25,8 +25,8 @@ class Expect:
     """Something that must be seen once its step is done.
 
     `check` looks at the recording of the play so far. It is asked again whenever the feed brings something,
-    until `by` seconds after the step: the feed may be a moment behind the answers. It speaks of orders and counts,
-    never of how long something took, so that a loaded machine changes nothing.
+    until `by` seconds after the step: the feed may be a moment behind the answers. It speaks of orders and
+    counts, never of how long something took, so that a loaded machine changes nothing.
     """
 
     what: str

@@ -1,0 +1,98 @@
+"""What a killed runner left is put back by the next one, and nothing else is."""
+
+import json
+import os
+import stat
+import sys
+
+import psutil
+import pytest
+import respx
+
+from lab.errors import UserError
+from lab.launcher import runfile
+from lab.scenarios import undo
+
+URL = "http://127.0.0.1:65000"
+BEFORE = undo.Before(
+    URL,
+    {"cache": {"enabled": True, "use": "http", "options": {"ttl": 30.0}, "state": {}}},
+    {"service-a": {"url": "http://127.0.0.1:65001", "retries": 1}},
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A stack that "runs": this process, and what a dead runner wrote down."""
+    runfile.write(URL, {}, {}, "secret", tmp_path)
+    undo.write(BEFORE, tmp_path)
+    change(tmp_path, pid=2**22 + 1)
+    return tmp_path
+
+
+def change(folder, **values):
+    file = undo.path(folder)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.fixture
+def gateway():
+    with respx.mock(base_url=URL, assert_all_called=False) as router:
+        router.get("/admin/services").respond(json={"service-a": {}, "shop": {}})
+        router.put("/admin/policies/cache", name="cache").respond(json={})
+        router.route().respond(json={})
+        yield router
+
+
+async def test_it_is_put_back_once(folder, gateway):
+    assert await undo.leftover(folder)
+    asked = [(call.request.method, call.request.url.path) for call in gateway.calls]
+    assert asked == [
+        ("PUT", "/admin/policies/cache"),
+        ("GET", "/admin/services"),
+        ("DELETE", "/admin/services/shop"),
+        ("PUT", "/admin/services/service-a"),
+    ]
+    assert json.loads(gateway.calls[0].request.content) == {
+        "enabled": True,
+        "use": "http",
+        "options": {"ttl": 30.0},
+    }
+    assert gateway.calls[0].request.headers["Authorization"] == "Bearer secret"
+    assert not undo.path(folder).exists()
+    assert not await undo.leftover(folder)
+
+
+async def test_a_stack_that_was_started_anew_is_left_alone(folder, gateway):
+    change(folder, stack=1.0)
+    assert not await undo.leftover(folder)
+    assert not gateway.calls
+    assert not undo.path(folder).exists()
+
+
+async def test_a_file_that_makes_no_sense_counts_as_none(folder, gateway):
+    undo.path(folder).write_text("{")
+    assert not await undo.leftover(folder)
+    assert not gateway.calls
+
+
+async def test_somebody_who_is_still_playing_is_not_disturbed(folder, gateway, monkeypatch):
+    change(folder, pid=os.getppid())
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: [sys.executable, "-m", "lab", "run", "x"])
+    with pytest.raises(UserError, match="another scenario"):
+        await undo.leftover(folder)
+    assert not gateway.calls
+    assert undo.path(folder).exists()
+
+
+async def test_what_can_be_put_back_is_even_where_something_cannot(folder, gateway):
+    gateway["cache"].respond(422, text="no")
+    with pytest.raises(UserError, match="422"):
+        await undo.leftover(folder)
+    assert gateway.calls[-1].request.url.path == "/admin/services/service-a"
+    assert undo.path(folder).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes on Windows")
+def test_only_its_owner_can_read_it(folder):
+    assert stat.S_IMODE(undo.path(folder).stat().st_mode) == 0o600

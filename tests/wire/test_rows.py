@@ -29,9 +29,6 @@ def test_every_row_has_its_line_in_the_docs_and_names_a_test_that_exists() -> No
         assert name.startswith(f"test_row_{row}_")
 
 
-def test_every_row_has_been_tried_on_a_broken_gateway() -> None:
-    """`python -m tests.wire.broken` does it; here only that what it replaces is still there."""
+def test_every_row_has_a_broken_gateway_to_be_tried_on() -> None:
+    """`python -m tests.wire.broken` tries them."""
     assert set(VARIANTS) == ROWS
-    for row, (_, *edits) in VARIANTS.items():
-        for file, old, _ in edits:
-            assert old in (ROOT / "lab" / file).read_text(encoding="utf-8"), (row, old)

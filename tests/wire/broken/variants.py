@@ -5,7 +5,6 @@ from __future__ import annotations
 Edit = tuple[str, str, str]
 
 TARGET = "target = service.prefix + exchange.rest"
-HEAD = "response = Response(answer.status_code, response_headers(answer.headers.raw))"
 ASKED = "fields = [field for field in exchange.headers if field[0] not in stops]"
 HOST = 'fields.insert(0, (b"host", host))'
 
@@ -73,10 +72,9 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     18: (
         "row_18_coded",
         (
-            "proxy/forward.py",
-            HEAD,
-            HEAD + "\n        response.headers = [f for f in response.headers "
-            'if f[0] != b"content-encoding"]',
+            "proxy/headers.py",
+            'fields.append((b"via", via))',
+            'fields = [f for f in fields if f[0] != b"content-encoding"]',
         ),
     ),
     19: ("row_19_statuses", ("proxy/cycle.py", "status == 204 or status == 304 or self.scope", "self.scope")),
@@ -109,11 +107,9 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     25: (
         "row_25_",
         (
-            "proxy/forward.py",
-            HEAD,
-            HEAD.replace(
-                "answer.status_code", "200 if 300 < answer.status_code < 304 else answer.status_code"
-            ),
+            "proxy/edge.py",
+            "status = response.status",
+            "status = 200 if response.status < 304 else response.status",
         ),
     ),
     26: ("row_26_trace", ("proxy/edge.py", 'if exchange.method == "TRACE" or', "if")),

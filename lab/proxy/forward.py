@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
-from lab.model import NO_BODY, Body, BodyGone, BodyTooLarge, Clock, Exchange, Response, problem
+from lab.model import NO_BODY, Body, BodyGone, BodyTooLarge, Clock, Exchange, Headers, Response, problem
 from lab.proxy import websocket
+from lab.proxy.connection import Request, Timeouts
 from lab.proxy.headers import request_headers, response_headers
 from lab.proxy.services import Directory, Service
+from lab.proxy.upstream import Upstream
 from lab.settings import LimitsSettings
 
 IDLE = 60.0
@@ -30,9 +32,6 @@ class _Upload(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._body.__aiter__()
-
-
-_NO_BODY = httpx.ByteStream(b"")
 
 
 class Forward:
@@ -82,7 +81,7 @@ class Forward:
                 )
                 response.headers = response_headers(response.headers)
                 return response
-            return await self._http(exchange, service, target, headers, remaining)
+            return await self._http(exchange, service, service.upstream, target, headers, remaining)
         except (httpx.HTTPError, OSError, TimeoutError, BodyTooLarge, BodyGone) as error:
             return failure_response(exchange, error)
         finally:
@@ -92,41 +91,60 @@ class Forward:
         self,
         exchange: Exchange,
         service: Service,
+        upstream: httpx.AsyncBaseTransport,
         target: bytes,
-        headers: list[tuple[bytes, bytes]],
+        headers: Headers,
         remaining: float,
     ) -> Response:
-        body = exchange.body
+        body = None if exchange.body is NO_BODY else exchange.body
+        replay = body.__aiter__ if body is not None and body.replayable else None
         connect = min(service.connect_timeout, remaining)
-        request = httpx.Request(
-            exchange.method,
-            service.url,
-            headers=headers,
-            stream=_NO_BODY if body is NO_BODY else _Upload(body),
-            extensions={
-                "target": target,
-                "timeout": {
-                    "connect": connect,
-                    "head": remaining,
-                    "pool": remaining,
-                    "read": IDLE,
-                    "write": IDLE,
-                },
-                "replay": None if body is NO_BODY or not body.replayable else body.__aiter__,
+        if isinstance(upstream, Upstream):
+            answer = await upstream.send(
+                Request(exchange.method, target, headers, stream=body, replay=replay),
+                Timeouts(connect=connect, head=remaining, read=IDLE, write=IDLE, pool=remaining),
+            )
+            response = Response(answer.status, response_headers(answer.headers))
+            # Small bodies are here by now.
+            whole = answer.stream.take_all()
+            if whole is not None:
+                response.content = whole
+            else:
+                response.stream = _Download(answer.stream)
+            return response
+        return await _through_httpx(exchange, service, target, headers, connect, remaining, replay)
+
+
+async def _through_httpx(
+    exchange: Exchange,
+    service: Service,
+    target: bytes,
+    headers: Headers,
+    connect: float,
+    remaining: float,
+    replay: Callable[[], AsyncIterator[bytes]] | None,
+) -> Response:
+    """The same through any httpx transport that somebody has put in our pool's place."""
+    request = httpx.Request(
+        exchange.method,
+        service.url,
+        headers=headers,
+        stream=httpx.ByteStream(b"") if exchange.body is NO_BODY else _Upload(exchange.body),
+        extensions={
+            "target": target,
+            "timeout": {
+                "connect": connect,
+                "head": remaining,
+                "pool": remaining,
+                "read": IDLE,
+                "write": IDLE,
             },
-        )
-        answer = await service.upstream.handle_async_request(request)
-        stream = answer.stream
-        response = Response(answer.status_code, response_headers(answer.headers.raw))
-        assert isinstance(stream, httpx.AsyncByteStream)
-        # Our own pool may have the whole body by now; another httpx transport in its place cannot tell.
-        take_all = getattr(stream, "take_all", None)
-        whole = take_all() if take_all is not None else None
-        if whole is not None:
-            response.content = whole
-        else:
-            response.stream = _Download(stream)
-        return response
+            "replay": replay,
+        },
+    )
+    answer = await service.upstream.handle_async_request(request)
+    assert isinstance(answer.stream, httpx.AsyncByteStream)
+    return Response(answer.status_code, response_headers(answer.headers.raw), stream=_Download(answer.stream))
 
 
 class _Download:

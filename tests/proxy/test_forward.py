@@ -232,3 +232,48 @@ async def test_an_answer_dropped_before_it_was_read_is_closed_too() -> None:
 
 def test_what_is_no_failure_of_transport_is_a_bad_gateway() -> None:
     assert failure_response(World().exchange(), OSError("?")).status == 502
+
+
+async def test_through_our_own_pool_the_service_gets_target_fields_and_body_as_they_are() -> None:
+    heard = b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        heard = await reader.readuntil(b"half and half")
+        writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 4\r\nx-own: 1\r\n\r\ndone")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    services = Directory({"a": ServiceSettings(url=f"http://127.0.0.1:{port}/base")})
+    forward = Forward(services, LimitsSettings(), lambda: 50.0)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"half and "
+        yield b"half"
+
+    exchange = Exchange(
+        "PUT",
+        b"/a/x%2Fy",
+        rest=b"/x%2Fy",
+        query=b"q=%20",
+        headers=[(b"host", b"gateway"), (b"x-mine", b"1"), (b"content-length", b"13")],
+        host=b"gateway",
+        body=Body(pieces(), length=13),
+        service="a",
+        peer="127.0.0.1",
+    )
+    try:
+        response = await forward(exchange)
+        body = response.content
+        if response.stream is not None:
+            body = b"".join([piece async for piece in response.stream])
+        assert (response.status, body, response.header(b"x-own")) == (201, b"done", b"1")
+    finally:
+        await services["a"].aclose()
+        server.close()
+    head, _, sent = heard.partition(b"\r\n\r\n")
+    assert head.startswith(b"PUT /base/x%2Fy?q=%20 HTTP/1.1\r\n")
+    assert b"\r\nx-mine: 1\r\n" in head
+    assert sent == b"half and half"

@@ -93,7 +93,7 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     ),
     22: (
         "row_22_",
-        ("proxy/forward.py", "_NO_BODY if body is NO_BODY", '_NO_BODY if exchange.method == "GET"'),
+        ("proxy/edge.py", "if framed or chunked:", 'if (framed or chunked) and exchange.method != "GET":'),
     ),
     23: (
         "row_23_a",

@@ -169,6 +169,8 @@ def show(value: Any, room: int = 300) -> str:
         text = "{" + ", ".join(f"{show(k, room)}: {show(v, room)}" for k, v in value.items()) + "}"
     elif isinstance(value, Record):
         text = f"{value.kind}({', '.join(f'{k}={show(v, room)}' for k, v in value.fields.items())})"
+    elif isinstance(value, Thing):
+        text = f"<{value.ref.kind}>"
     elif isinstance(value, Clock | Sleep):
         text = "clock" if isinstance(value, Clock) else "clock.sleep"
     elif callable(value):

@@ -56,6 +56,12 @@ def test_what_is_not_sealed_is_plain_data(student: Student) -> None:
     assert gate.same(gate.acquire()) is False
 
 
+def test_a_thing_among_the_arguments_is_told_by_its_class(student: Student) -> None:
+    gate = student.new("Gate")
+    gate.same(gate)
+    assert student.calls.text() == "Gate()\nsame(<Gate>) → False"
+
+
 async def test_a_submission_that_cancels_itself_has_raised_something(student: Student) -> None:
     task = student.new("Gate").start("cancelled")
     with pytest.raises(Raised) as raised:

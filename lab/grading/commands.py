@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +57,10 @@ def grade(
 
     Exit status 0 where every submission has all points, 1 where one has not.
     """
+    if not hasattr(os, "fork"):
+        raise UserError(
+            "grading needs a system that can fork, such as Linux or macOS: on Windows run it in WSL"
+        )
     chosen = chosen_formats(formats, out)
     if resume and out is None:
         raise UserError("--resume takes up what is in a folder: name it with --out")

@@ -16,7 +16,13 @@ PACKAGE = Path(__file__).resolve().parents[1]
 WHOLE = ("__init__", "model", "exercises/__init__", "exercises/agent", "exercises/plain", "exercises/serving")
 """What stands in a sandbox as it is: the words of the gateway, and the agent that runs a submission."""
 
-Statement = ast.stmt
+PROTOCOLS = (
+    "from lab.policies.rate_limit.limiter import Limiter, Verdict",
+    "from lab.policies.cache.core import Store",
+    "from lab.policies.breaker import Breaker",
+    "from lab.policies.retry import Backoff",
+)
+"""What a class that is plugged in has to satisfy; a submission may name it as its base."""
 
 
 def write(folder: Path, sources: Iterable[str]) -> list[str]:
@@ -30,9 +36,10 @@ def write(folder: Path, sources: Iterable[str]) -> list[str]:
         shutil.copyfile(PACKAGE / f"{name}.py", target)
     cuts: dict[str, Cut] = {}
     modules: set[str] = set()
-    for source in sources:
+    for source in (*PROTOCOLS, *sources):
         tree = ast.parse(source)
-        modules.update(imported_modules(tree))
+        if source not in PROTOCOLS:
+            modules.update(imported_modules(tree))
         for module, name in imported_names(tree):
             take(module, name, cuts)
     for module, cut in cuts.items():
@@ -119,7 +126,7 @@ class Cut:
         return "\n".join(lines) + "\n"
 
 
-def bound(node: Statement) -> set[str]:
+def bound(node: ast.stmt) -> set[str]:
     """The names that a statement at a module's top binds."""
     match node:
         case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():

@@ -104,6 +104,12 @@ def test_a_mistake_is_one_line(lab, tmp_path, arguments, told):
     assert told in err
 
 
+def test_where_nothing_can_fork_one_line_says_what_to_do(lab, fixed_window, monkeypatch):
+    monkeypatch.delattr("os.fork")
+    status, _, err = lab(fixed_window.solution)
+    assert (status, err.count("\n"), "WSL" in err) == (2, 1, True)
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(lab, fixed_window, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = lab(fixed_window.solution, "-e", 3, "--out", tmp_path / "file" / "below")

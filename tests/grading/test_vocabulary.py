@@ -45,6 +45,19 @@ def test_the_reference_is_cut_away(tmp_path):
     assert "import RateLimitSettings" not in text
 
 
+def test_a_submission_may_name_its_protocol_as_its_base(tmp_path):
+    vocabulary.write(tmp_path, [])
+    program = "\n".join(vocabulary.PROTOCOLS) + "\nclass Mine(Limiter): pass\nprint(Mine.__mro__[1].__name__)"
+    done = run(tmp_path, program)
+    assert done.stdout.strip() == "Limiter", done.stderr
+    assert {
+        node.name
+        for path in tmp_path.rglob("policies/**/*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    } >= {"Limiter", "Verdict", "Store", "Breaker", "Backoff"}
+
+
 def test_what_a_name_needs_comes_with_it(tmp_path):
     vocabulary.write(tmp_path, ["from lab.policies.matching import matcher"])
     done = run(tmp_path, "from lab.policies.matching import matcher; print(bool(matcher('/a/**')))")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from lab.exercises import hints, kit
 from lab.exercises.catalog import Exercise, exercises, find
 from lab.exercises.progress import Entry, Progress
 from lab.exercises.runner import Report, Runner
+from lab.launcher import runfile
 
 __all__ = [
     "Hint",
@@ -97,15 +97,16 @@ def hint(name: str | Exercise) -> Hint:
 def reset(name: str | Exercise) -> Path | None:
     """Put the starter back, byte for byte, and forget the progress.
 
-    The value is where what was there is kept; None where it was the starter.
+    The value is where the file that was there is kept; None where it was the starter, or none was there.
     """
     exercise = find(name) if isinstance(name, str) else name
     backup = None
     if exercise.file.is_file() and exercise.file.read_bytes() != exercise.starter:
-        taken = {path.name for path in exercise.folder.iterdir()}
-        numbers = (f"exercise.py.{number}.bak" for number in itertools.count(1))
-        backup = exercise.file.with_name(next(name for name in numbers if name not in taken))
-        os.replace(exercise.file, backup)
+        folder = runfile.home() / "backups"
+        folder.mkdir(parents=True, exist_ok=True)
+        numbered = (folder / f"{exercise.name}.{number}.py" for number in itertools.count(1))
+        backup = next(path for path in numbered if not path.exists())
+        backup.write_bytes(exercise.file.read_bytes())
     exercise.file.write_bytes(exercise.starter)
     Progress().forget(exercise.name)
     return backup

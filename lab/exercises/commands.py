@@ -16,7 +16,7 @@ import click
 from lab.exercises import api, kit, plugging
 from lab.exercises.catalog import Exercise, find
 from lab.exercises.runner import Report, Runner
-from lab.exercises.watch import Event, Kind, events
+from lab.exercises.watch import Event, Kind, Watched, events
 
 # -- how a report looks --------------------------------------------------------------------------------------
 
@@ -185,10 +185,12 @@ class Watch:
         self.live = live
         self.once = once
         self.done = False
+        self.watched = Watched(exercise.file)
         self.begin(exercise)
 
     def begin(self, exercise: Exercise) -> None:
         self.exercise = exercise
+        self.watched.path = exercise.file
         self.runner = Runner(exercise, keep_spare=True)
 
     def go_to(self, exercise: Exercise) -> None:
@@ -198,8 +200,7 @@ class Watch:
     def run(self) -> int:
         root = self.exercise.folder.parent
         try:
-            current = [self.exercise.file]
-            stream = events(root, current)
+            stream = events(root, self.watched)
             self.check()
             while not (self.done and self.once):
                 event = next(stream, None)
@@ -215,7 +216,6 @@ class Watch:
                         click.echo(
                             f"{self.exercise.file} is gone; lab reset {self.exercise.number} brings it back"
                         )
-                current[0] = self.exercise.file
             return 0 if self.done else 1
         finally:
             self.runner.close()
@@ -224,6 +224,7 @@ class Watch:
         """Check, show, plug in; go to the next exercise once this one is done."""
         if sys.stdout.isatty():
             click.clear()
+        self.watched.look()
         report = api.check(self.exercise, runner=self.runner)
         show(report)
         self.done = report.passed
@@ -235,6 +236,7 @@ class Watch:
         following = api.next_step(api.listing())
         if not self.once and not self.live and following is not None:
             self.go_to(following)
+            self.watched.look()
             click.echo(f"\n  now watching {short(following.file)}; begin with its README.md. Ctrl-C ends it")
 
 

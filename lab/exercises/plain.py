@@ -168,7 +168,7 @@ def unpack(data: Any, handle: Callable[[Ref | Handle], Any] | None = None) -> An
         return _unpack(data, handle or (lambda it: it))
     except NotPlain:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise NotPlain("it is not in the form that values are passed in") from error
 
 

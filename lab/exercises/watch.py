@@ -13,6 +13,7 @@ import watchfiles
 DEBOUNCE_MS = 60
 """An editor saves in several steps; what comes within this time is one event."""
 STEP_MS = 20
+GLANCE_MS = 150
 
 
 class Kind(Enum):
@@ -34,11 +35,42 @@ class Event:
     path: Path
 
 
-def events(root: Path, current: list[Path], stop: threading.Event | None = None) -> Iterator[Event]:
-    """What happens below `root`; `current[0]` is the file that is being worked on, and may be exchanged.
+Stamp = tuple[int, int] | None
 
-    Uses the system's notifications; where there are none (network folders, some containers) setting
-    WATCHFILES_FORCE_POLLING makes it look three times a second instead.
+
+def stamp(path: Path) -> Stamp:
+    """What changes with each save; None where there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class Watched:
+    """The file that is being worked on, and how it was when it was last looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen = stamp(path)
+
+    def look(self) -> None:
+        """Call this before the file is checked: what is saved from now on is news."""
+        self.seen = stamp(self.path)
+
+    def news(self) -> Event | None:
+        now = stamp(self.path)
+        if now == self.seen:
+            return None
+        self.seen = now
+        return Event(Kind.SAVED if now is not None else Kind.GONE, self.path)
+
+
+def events(root: Path, watched: Watched, stop: threading.Event | None = None) -> Iterator[Event]:
+    """What happens below `root`, from the last `look` of `watched` on; its `path` may be exchanged.
+
+    The system's notifications wake this up, and so does a glance at the one file a few times a second: where
+    there are no notifications (network folders, some containers), or one gets lost, a save is still seen.
     """
     changes = watchfiles.watch(
         root,
@@ -46,24 +78,26 @@ def events(root: Path, current: list[Path], stop: threading.Event | None = None)
         debounce=DEBOUNCE_MS,
         step=STEP_MS,
         stop_event=stop,
+        rust_timeout=GLANCE_MS,
+        yield_on_timeout=True,
         raise_interrupt=True,
-        poll_delay_ms=150,
+        poll_delay_ms=GLANCE_MS,
         ignore_permission_denied=True,
     )
     for batch in changes:
-        seen = sorted({Path(path) for _, path in batch})
-        for path in seen:
-            event = told(path, current[0])
-            if event is not None:
+        news = watched.news()
+        if news is not None:
+            yield news
+            continue
+        for path in sorted({Path(path) for _, path in batch}):
+            if (event := told(path, watched.path)) is not None:
                 yield event
                 break
 
 
 def told(path: Path, current: Path) -> Event | None:
-    """What a change of `path` means, None where it means nothing."""
-    if path == current or path.resolve() == current:
-        return Event(Kind.SAVED if path.is_file() else Kind.GONE, current)
-    if path.name == "exercise.py" and path.is_file():
+    """What a change of a file other than `current` means, None where it means nothing."""
+    if path.name == "exercise.py" and path != current and path.is_file():
         return Event(Kind.OTHER, path)
     if path.name in ("checks.py", "hints.md"):
         return Event(Kind.CHECKS, path)

@@ -101,7 +101,7 @@ def test_the_points_are_those_of_the_manifest(exercise: Exercise) -> None:
 def test_the_folder_is_complete(exercise: Exercise) -> None:
     found = {path.name for path in exercise.folder.iterdir() if path.name != "__pycache__"}
     wanted = {"README.md", "exercise.py", "checks.py", "hints.md", "solution.py", "mistakes"}
-    assert found - {"exercise.py.bak"} == wanted
+    assert found == wanted
     assert len(exercise.mistakes) >= 8
     assert {path.name for path in (exercise.folder / "mistakes").iterdir()} - {"__pycache__"} == {
         path.name for path in exercise.mistakes

@@ -98,7 +98,7 @@ def test_many_calls_are_cut_short(run: Run) -> None:
         ("class Adder:\n    pass", "TypeError: Adder() takes no arguments"),
         ("class Adder:\n    def __init__(self, start): pass", "Adder has no method add"),
         (
-            "class Adder:\n def __init__(self, start): 0\n def add(self, number):\n  raise NotImplementedError",
+            "class Adder:\n def __init__(self, start): 0\n def add(self, n):\n  raise NotImplementedError",
             "add is not written yet (line 4: raise NotImplementedError)",
         ),
         (

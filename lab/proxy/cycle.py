@@ -221,9 +221,9 @@ class Cycle:
         self.started = True
         self._head = head + b"\r\n"
         # Head and first piece go out in one write if they come together; a head alone goes a turn later.
-        self.protocol.loop.call_soon(self._flush)
+        self.protocol.front.flush_later(self)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         head, self._head = self._head, None
         if head is not None:
             self.protocol.transport.write(head)

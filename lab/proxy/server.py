@@ -138,6 +138,21 @@ class Front:
         self.keep_alive = keep_alive
         self.connections: set[GatewayProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._heads: list[Cycle] = []
+
+    def flush_later(self, cycle: Cycle) -> None:
+        """Send the cycle's head a turn of the loop later, unless the body has taken it along by then.
+
+        One callback serves all that come in a turn.
+        """
+        if not self._heads:
+            cycle.protocol.loop.call_soon(self._flush)
+        self._heads.append(cycle)
+
+    def _flush(self) -> None:
+        heads, self._heads = self._heads, []
+        for cycle in heads:
+            cycle.flush()
 
     def add(self, connection: GatewayProtocol) -> None:
         self.connections.add(connection)

@@ -114,7 +114,7 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     ),
     26: ("row_26_trace", ("proxy/edge.py", 'if exchange.method == "TRACE" or', "if")),
     27: ("row_27_a_missing", ("proxy/edge.py", "hosts > 1 or (", "(")),
-    28: ("row_28_each", ("proxy/cycle.py", "self.protocol.loop.call_soon(self._flush)", "pass")),
+    28: ("row_28_each", ("proxy/cycle.py", "self.protocol.front.flush_later(self)", "pass")),
     29: (
         "row_29_an_upload",
         (

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,8 @@ class Play:
 
     async def _clear_faults(self) -> None:
         # Where a service cannot be reached just now its faults end by themselves, at their time to live.
-        with contextlib.suppress(FaultError):
-            await self.faults.clear()
+        with contextlib.suppress(FaultError, UserError):
+            await self.mend()
 
     def left_out(self, thing: str) -> bool:
         """Whether this play is to go without one of `THINGS`."""
@@ -226,7 +227,7 @@ class Play:
         if "probability" in data:
             data.setdefault("seed", self.seed)
         report = await self.faults.set(service, data, name)
-        await self._note("started", report["label"], service)
+        await self._note("started", report["label"], service, for_=report["remaining"])
 
     async def mend(self, service: str | None = None, name: str | None = None) -> None:
         """Clear faults: one, those of a service, or all."""
@@ -245,15 +246,17 @@ class Play:
             await self._kill(service)
         else:
             await self.faults.set(service, {"kind": "kill", "ttl": 1})
-        await self._note("started", "killed", service)
+        await self._note("started", "killed", service, for_=2.0)
 
     def strike(self, change: Callable[[], None]) -> None:
         """Break or mend a `Backend`, which is changed directly; left out together with the faults."""
         if "faults" not in self._without:
             change()
 
-    async def _note(self, action: str, text: str, service: str) -> None:
-        note = {"action": action, "text": text, "source": "scenario", "service": service}
+    async def _note(self, action: str, text: str, service: str, for_: float | None = None) -> None:
+        note: dict[str, Any] = {"action": action, "text": text, "source": "fault", "service": service}
+        if for_ is not None:
+            note["until"] = time.time() + for_
         await self.control("POST", "/notes", note)
 
     async def say(self, text: str) -> None:

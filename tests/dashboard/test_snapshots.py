@@ -29,7 +29,7 @@ def test_overview_in_light(snap_compare: Compare, busy: View) -> None:
     assert snap_compare(app, terminal_size=USUAL)
 
 
-@pytest.mark.parametrize("key", ["2", "3", "4", "5", "6", "0", "v", "question_mark"])
+@pytest.mark.parametrize("key", ["2", "3", "4", "5", "6", "9", "0", "v", "question_mark"])
 def test_screen(snap_compare: Compare, busy: View, key: str) -> None:
     assert snap_compare(Fake(busy).app, terminal_size=SMALL, press=[key])
 

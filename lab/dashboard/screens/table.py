@@ -32,6 +32,7 @@ SCREENS: list[Entry] = [
     Entry("4", "cache", "Cache", "lab.dashboard.screens.cache:Cache"),
     Entry("5", "policies", "Policies", "lab.dashboard.screens.policies:Policies"),
     Entry("6", "processes", "Processes", "lab.dashboard.screens.processes:Processes"),
+    Entry("9", "scenarios", "Scenarios", "lab.dashboard.screens.scenarios:Scenarios"),
     Entry("0", "events", "Events", "lab.dashboard.screens.events:Events"),
     Entry("v", "present", "Present", "lab.dashboard.screens.present:Present"),
 ]

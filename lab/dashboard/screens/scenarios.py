@@ -1,0 +1,208 @@
+"""The failure scenarios: the list, and the one that is played: narration, expectations, what differs."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.worker import Worker
+
+from lab.dashboard.screens.base import LabScreen
+from lab.dashboard.state import View
+from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
+from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets.table import LiveTable
+from lab.errors import UserError
+from lab.scenarios import engine, ground, table
+from lab.scenarios.engine import Line, Verdict
+from lab.scenarios.model import Scenario
+
+MARK = {None: ("☐", DIM), True: ("☑", GOOD), False: ("☒", BAD)}
+
+
+class Scenarios(LabScreen):
+    """Plays scenarios on the dashboard's own stack."""
+
+    mode = "scenarios"
+    help = """
+Failures that every engineer meets once, on demand. Read the story, guess, then **o** plays it without the
+cure and **n** with it; **p** plays both and compares. Each expectation is ticked off when it was seen. **a**
+shows the answers to the questions. **x** breaks off; what was changed is put back.
+
+Meanwhile the other screens show what happens; steady traffic is switched off, since it would be counted too.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "play('both')", "Play", tooltip="Play the selected scenario without and with its cure"),
+        Binding("o", "play('off')", "Without", tooltip="Play it without its cure"),
+        Binding("n", "play('on')", "With cure", tooltip="Play it with its cure"),
+        Binding("a", "answers", "Answers", tooltip="Show the answers to the scenario's questions"),
+        Binding("x", "stop", "Stop", tooltip="Break the scenario off and put everything back"),
+    ]
+    needs_stack: ClassVar[set[str]] = {"play", "stop"}
+
+    DEFAULT_CSS = """
+    Scenarios LiveTable { width: 24; }
+    Scenarios Story { width: 1fr; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scenarios = {scenario.name: scenario for scenario in table.all_of_them()}
+        self._lines: dict[str, list[Line]] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._answered: set[str] = set()
+        self._playing: str | None = None
+        self._worker: Worker[None] | None = None
+
+    def body(self) -> ComposeResult:
+        """The list, and beside it the story."""
+        with Horizontal():
+            yield LiveTable(("", 1), ("scenario", 17))
+            yield Story()
+
+    def show(self, view: View) -> None:
+        """Fill the list; the story is that of the selected one."""
+        listed = self.query_one(LiveTable)
+        listed.fill({name: (self._state(name), (name, "")) for name in self._scenarios})
+        story = self.query_one(Story)
+        selected = listed.selected
+        story.scenario = self._scenarios[selected] if selected else None
+        story.told = self._lines.get(selected or "", [])
+        story.answered = selected in self._answered
+        story.playing = selected is not None and selected == self._playing
+        super().show(view)
+
+    def _state(self, name: str) -> tuple[str, str]:
+        if name == self._playing:
+            return "▶", WARN
+        verdict = self._verdicts.get(name)
+        return ("", DIM) if verdict is None else MARK[verdict.ok]
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Another one was selected."""
+        self.dashboard.touch()
+
+    def action_answers(self) -> None:
+        """Show them, or hide them again."""
+        if name := self.query_one(LiveTable).selected:
+            self._answered ^= {name}
+            self.dashboard.touch()
+
+    def action_play(self, cure: str) -> None:
+        """Play the selected one."""
+        name, stack = self.query_one(LiveTable).selected, self.dashboard.stack
+        if name is None or stack is None:
+            return
+        if self._playing is not None:
+            self.dashboard.complain(f"{self._playing} is being played; x breaks it off")
+            return
+        if (traffic := self.dashboard.traffic) is not None and traffic.steady:
+            traffic.toggle()
+        self._playing = name
+        self._lines[name] = []
+        self._verdicts.pop(name, None)
+        cures = {"off": (False,), "on": (True,), "both": (False, True)}[cure]
+        self._worker = self.dashboard.run_worker(self._play(name, cures), group="scenario")
+
+    def action_stop(self) -> None:
+        """Break off; the play puts everything back."""
+        if self._worker is not None:
+            self._worker.cancel()
+
+    async def _play(self, name: str, cures: tuple[bool, ...]) -> None:
+        stack = self.dashboard.stack
+        assert stack is not None
+
+        def tell(said: Line) -> None:
+            self._lines[name].append(said)
+            self.dashboard.touch()
+
+        try:
+            place = ground.of(stack, stack.home)
+            self._verdicts[name] = await engine.run(self._scenarios[name], place, cures, tell=tell)
+        except UserError as error:
+            self.dashboard.complain(str(error))
+        finally:
+            self._playing = None
+            self.dashboard.touch()
+
+
+class Story(Panel):
+    """The selected scenario: what it is about, or how far its play is."""
+
+    DEFAULT_CSS = "Story { height: 1fr; padding: 0 1; border-left: solid $panel; }"
+
+    scenario: Scenario | None = None
+    told: list[Line] = []  # noqa: RUF012 - replaced, never changed
+    answered = False
+    playing = False
+
+    def lines(self, view: View, width: int, height: int) -> list[Content]:
+        """The story and its questions until it is played, then the play; of that the end that fits."""
+        if self.scenario is None:
+            return []
+        head = [line((self.scenario.title, "bold"))]
+        if not self.told:
+            return head + self._about(self.scenario, width)
+        return head + self._play(self.scenario, width)[-max(height - 1, 1) :]
+
+    def _about(self, scenario: Scenario, width: int) -> list[Content]:
+        about = [*wrapped(scenario.story, width), line("")]
+        about += wrapped(scenario.cure, width, "Cure: ", ACCENT)
+        about += wrapped(scenario.look_at, width, "Look at: ")
+        for question in scenario.questions:
+            about += [line(""), *wrapped(question.ask, width, "? ", "bold")]
+            if self.answered:
+                about += wrapped(question.answer, width, "  ")
+        return [*about, line(""), *wrapped(scenario.source, width, "", DIM)]
+
+    def _play(self, scenario: Scenario, width: int) -> list[Content]:
+        drawn: list[Content] = []
+        for cured in (False, True):
+            told = [each for each in self.told if each.cured is cured]
+            if told:
+                drawn += wrapped(told[0].text, width, "", f"bold {ACCENT}")
+                drawn += self._steps(scenario, told, width)
+        for each in self.told:
+            if each.kind in ("differs", "same"):
+                mark, style = MARK[each.kind == "differs"]
+                drawn += wrapped(f"{each.text}", width, f"{mark} ", style)
+        return drawn
+
+    def _steps(self, scenario: Scenario, told: list[Line], width: int) -> list[Content]:
+        """Steps that were said, each with all of its expectations: open, seen or missed."""
+        drawn: list[Content] = []
+        said = [each.text for each in told if each.kind == "say"]
+        cured = told[0].cured is True
+        for step in scenario.script(cured)[: len(said)]:
+            drawn += wrapped(step.say, width, "· ")
+            for expect in step.expect:
+                mark, style = MARK[outcome(expect.what, told)]
+                drawn += wrapped(expect.what, width, f"  {mark} ", style)
+        whats = {expect.what for step in scenario.script(cured) for expect in step.expect}
+        for each in told:
+            if each.kind == "missed" and not each.text.startswith(tuple(whats)):
+                drawn += wrapped(each.text, width, "  ☒ ", BAD)
+            elif each.kind == "figure":
+                drawn += wrapped(each.text, width, "  ", DIM)
+        return drawn
+
+
+def outcome(what: str, told: list[Line]) -> bool | None:
+    """Whether an expectation was seen, was missed, or is still open."""
+    for each in told:
+        if each.kind == "seen" and each.text == what:
+            return True
+        if each.kind == "missed" and each.text.startswith(what):
+            return False
+    return None
+
+
+def wrapped(text: str, width: int, before: str = "", style: str = "") -> list[Content]:
+    """Lines of at most `width` cells, the first with `before`, the others under it."""
+    rows = textwrap.wrap(text, width, initial_indent=before, subsequent_indent=" " * len(before))
+    return [line((row, style)) for row in rows]

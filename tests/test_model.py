@@ -71,7 +71,7 @@ async def test_a_body_whose_reading_broke_off_inside_is_not_replayed_as_if_it_we
         return await read(body)
 
     task = asyncio.ensure_future(attempt())
-    while not body.seen:
+    while not body.seen:  # noqa: ASYNC110
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -208,6 +208,8 @@ def _admin(gateway: Gateway) -> None:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         gateway.services.put(name, settings)
+        if old is not None and old.settings.url != settings.url:
+            gateway.policies.forget(name)
         gateway.feed.emit("service", name=name, action="changed" if old else "added")
         response.status_code = 200 if old else 201
         return settings.model_dump()
@@ -217,6 +219,7 @@ def _admin(gateway: Gateway) -> None:
         _service(name)
         gateway.services.remove(name)
         gateway.tally.forget(name)
+        gateway.policies.forget(name)
         gateway.feed.emit("service", name=name, action="removed")
 
     @gateway.get("/admin/policies", tags=["admin"], dependencies=bearer)

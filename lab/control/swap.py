@@ -75,6 +75,10 @@ class Policies:
         cache = self.stage("cache")
         return int(cache.clear() if path is None else cache.purge(path))
 
+    def forget(self, service: str) -> None:
+        """Drop what was stored of a service that is gone or has moved."""
+        self.stage("cache").forget(service)
+
     # -- change ----------------------------------------------------------------------------------------------
 
     async def put(

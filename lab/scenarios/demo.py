@@ -305,7 +305,7 @@ class Tour:
 
     async def crash_and_restart(self) -> str:
         assert self._kill_service_a is not None
-        while (await self._client.get(f"/service-a/items/{self._next()}")).status_code != 200:
+        while (await self._client.get(f"/service-a/items/{self._next()}")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # it must be well before, or what follows would show nothing
         began = time.monotonic()
         await self._kill_service_a()

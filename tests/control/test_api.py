@@ -124,6 +124,26 @@ async def test_a_service_is_added_changed_and_removed_while_running() -> None:
         ]
 
 
+@pytest.mark.parametrize("use", ["http", "ttl"])
+async def test_what_was_stored_of_a_service_goes_when_it_goes_or_moves(use: str) -> None:
+    async with world({"cache": {"use": use}}) as w:
+
+        async def stored() -> list[str]:
+            return [(await w.get(f"/{name}/x")).headers["x-cache"] for name in ("service-a", "service-b")]
+
+        await stored()
+        assert await stored() == ["HIT", "HIT"]
+        settings = w.gateway.services["service-a"].settings
+        await w.admin("PUT", "/admin/services/service-a", json={"timeout": 3})
+        assert await stored() == ["HIT", "HIT"]
+        await w.admin("PUT", "/admin/services/service-a", json={"url": "http://127.0.0.1:3"})
+        assert (await w.get("/service-a/x")).status_code == 502
+        assert (await w.get("/service-b/x")).headers["x-cache"] == "HIT"
+        await w.admin("DELETE", "/admin/services/service-b")
+        await w.admin("PUT", "/admin/services/service-b", json=settings.model_dump())
+        assert (await w.get("/service-b/x")).status_code == 502
+
+
 @pytest.mark.parametrize(
     ("name", "body", "said"),
     [

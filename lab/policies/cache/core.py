@@ -84,6 +84,9 @@ class CacheCore(Protocol):
     def purge(self, key: bytes) -> int:
         """Forget everything stored under a key; how many entries that was."""
 
+    def stored(self) -> list[bytes]:
+        """What something is stored under."""
+
     def clear(self) -> int:
         """Forget everything; how many entries that was."""
 

@@ -142,6 +142,9 @@ class HttpCache:
     def purge(self, key: bytes) -> int:
         return self._shelf.purge(key)
 
+    def stored(self) -> list[bytes]:
+        return self._shelf.keys()
+
     def clear(self) -> int:
         return self._shelf.clear()
 

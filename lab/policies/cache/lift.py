@@ -91,6 +91,9 @@ class Lifted:
         self.store.delete(key)
         return int(known)
 
+    def stored(self) -> list[bytes]:
+        return list(self._sizes)
+
     def clear(self) -> int:
         count = len(self._sizes)
         self._sizes.clear()

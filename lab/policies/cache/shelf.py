@@ -68,6 +68,9 @@ class Shelf:
             self.drop(entry)
         return len(variants)
 
+    def keys(self) -> list[bytes]:
+        return list(self._keys)
+
     def clear(self) -> int:
         count, self.count, self.bytes = self.count, 0, 0
         self._keys.clear()

@@ -382,6 +382,13 @@ class Cache:
         self._emit("cache", action="purged", path=raw.decode("utf-8", "replace"), entries=count)
         return count
 
+    def forget(self, service: str) -> int:
+        """Forget everything of a service: it is gone, or lives elsewhere now; how many entries that was."""
+        prefix = b"/%b/" % service.encode()
+        keys = {key for key in self.core.stored() if key.startswith(prefix)}
+        self._void(keys | {flight.key for flight in self._fetching if flight.key.startswith(prefix)})
+        return sum(self.core.purge(key) for key in keys)
+
     def clear(self) -> int:
         """Forget everything; how many entries that was."""
         self._void(None)

@@ -123,6 +123,7 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
             "return self._whole()\n\n    async def _whole(self):\n"
             '        yield b"".join([piece async for piece in self._body])',
         ),
+        ("proxy/forward.py", "stream=body, replay=replay", "stream=body and _Upload(body), replay=replay"),
     ),
     30: ("row_30_a_slow_reader", ("proxy/connection.py", "if self._size > HIGH_WATER and", "if False and")),
     31: (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from lab.errors import UserError
 from lab.launcher import runfile
@@ -31,6 +32,8 @@ class Before:
     services: dict[str, Any]
     pid: int = 0
     """The runner that is playing; as long as it lives, its changes are none of ours."""
+    born: float = 0.0
+    """When that process was created, Unix seconds: tells it from a later one of the same number."""
     stack: float = 0.0
     """When the stack was started (Unix seconds): one that came later has nothing to be undone."""
 
@@ -42,7 +45,12 @@ def path(folder: Path | None = None) -> Path:
 def write(before: Before, folder: Path) -> None:
     """Put it on disk, whole or not at all, for its owner only."""
     run = runfile.read(folder)
-    data = {**asdict(before), "pid": os.getpid(), "stack": run.started if run else 0.0}
+    data = {
+        **asdict(before),
+        "pid": os.getpid(),
+        "born": psutil.Process().create_time(),
+        "stack": run.started if run else 0.0,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"undo.{os.getpid()}.tmp"
     draft.touch(mode=0o600)
@@ -95,7 +103,7 @@ async def leftover(folder: Path | None = None) -> bool:
     if run is None or run.gateway_url != before.url or run.started != before.stack:
         forget(folder)  # that stack is gone
         return False
-    if _is_playing(before.pid):
+    if _is_playing(before):
         raise UserError(f"another scenario is being played on this gateway (process {before.pid})")
     headers = {"Authorization": f"Bearer {run.admin_token}"}
     async with httpx.AsyncClient(base_url=run.gateway_url, headers=headers, trust_env=False) as client:
@@ -116,10 +124,10 @@ async def leftover(folder: Path | None = None) -> bool:
     return True
 
 
-def _is_playing(pid: int) -> bool:
-    import psutil
-
+def _is_playing(before: Before) -> bool:
+    """Whether the runner that wrote it down still lives, and is another process than this one."""
     try:
-        return pid != os.getpid() and "run" in psutil.Process(pid).cmdline()
+        alive = abs(psutil.Process(before.pid).create_time() - before.born) < 1.0
     except psutil.Error:
         return False
+    return alive and before.pid != os.getpid()

@@ -56,6 +56,14 @@ async def drawn(fake: Fake, pilot: Pilot[None]) -> str:
     return "\n".join(row.plain for row in story.lines(story.view, 70, 30))
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(folder: object) -> bool:
+        return False
+
+    monkeypatch.setattr(scenarios.undo, "leftover", nothing)
+
+
 def fake_stack(view: View) -> Fake:
     fake = Fake(view)
     fake.stack.home = None  # type: ignore[attr-defined]

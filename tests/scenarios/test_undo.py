@@ -76,9 +76,9 @@ async def test_a_file_that_makes_no_sense_counts_as_none(folder, gateway):
     assert not gateway.calls
 
 
-async def test_somebody_who_is_still_playing_is_not_disturbed(folder, gateway, monkeypatch):
-    change(folder, pid=os.getppid())
-    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: [sys.executable, "-m", "lab", "run", "x"])
+async def test_somebody_who_is_still_playing_is_not_disturbed(folder, gateway):
+    parent = os.getppid()
+    change(folder, pid=parent, born=psutil.Process(parent).create_time())
     with pytest.raises(UserError, match="another scenario"):
         await undo.leftover(folder)
     assert not gateway.calls
@@ -91,6 +91,12 @@ async def test_what_can_be_put_back_is_even_where_something_cannot(folder, gatew
         await undo.leftover(folder)
     assert gateway.calls[-1].request.url.path == "/admin/services/service-a"
     assert undo.path(folder).exists()
+
+
+async def test_a_later_process_of_the_same_number_is_not_the_runner(folder, gateway):
+    parent = os.getppid()
+    change(folder, pid=parent, born=psutil.Process(parent).create_time() - 100)
+    assert await undo.leftover(folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes on Windows")

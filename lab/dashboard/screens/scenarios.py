@@ -17,7 +17,7 @@ from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
 from lab.dashboard.widgets.panel import Panel
 from lab.dashboard.widgets.table import LiveTable
 from lab.errors import UserError
-from lab.scenarios import engine, ground, table
+from lab.scenarios import engine, ground, table, undo
 from lab.scenarios.engine import Line, Verdict
 from lab.scenarios.model import Scenario
 
@@ -122,6 +122,7 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
             self.dashboard.touch()
 
         try:
+            await undo.leftover(stack.home)  # also refuses while somebody else plays
             place = ground.of(stack, stack.home)
             self._verdicts[name] = await engine.run(self._scenarios[name], place, cures, tell=tell)
         except UserError as error:

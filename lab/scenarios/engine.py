@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from lab.errors import UserError
@@ -89,7 +90,7 @@ async def run(
     if len(results) == 2:
         off, on = (result.figures for result in results)
         for contrast in scenario.contrast:
-            kept = holds(lambda c=contrast: c.check(off, on))  # type: ignore[misc]
+            kept = holds(partial(contrast.check, off, on))
             (differs if kept else same).append(contrast.what)
             tell(Line("differs" if kept else "same", contrast.what))
     ok = all(result.ok for result in results) and not same
@@ -142,11 +143,12 @@ def _requests(play: Play) -> str:
 
 async def seen(expect: Expect, recording: Recording, deadline: float) -> bool:
     """Whether it is true, or comes true before `deadline` (the loop's seconds)."""
-    if holds(lambda: expect.check(recording)):
+    check = partial(expect.check, recording)
+    if holds(check):
         return True
     try:
         async with asyncio.timeout_at(deadline):
-            await recording.until(lambda: holds(lambda: expect.check(recording)))
+            await recording.until(partial(holds, check))
     except TimeoutError:
         return False
     return True

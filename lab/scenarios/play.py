@@ -26,7 +26,7 @@ from lab.errors import UserError
 from lab.faults.client import FaultClient
 from lab.faults.model import FaultError
 from lab.load import direct
-from lab.load.direct import Outcome, Plan, Request
+from lab.load.direct import Outcome, Request
 from lab.scenarios import undo
 from lab.scenarios.backend import Backend
 from lab.scenarios.model import Scenario
@@ -287,12 +287,6 @@ class Play:
     def client(self) -> int:
         """A client that has not asked yet, for `get` and `burst`."""
         return next(_CLIENTS)
-
-    async def open_loop(self, plan: Plan, *, timeout: float = 10.0) -> list[Outcome]:
-        """Requests at the plan's moments, however slow the answers are."""
-        if "load" in self._without:
-            return []
-        return await direct.open_loop(self.url, plan, timeout=timeout, on_outcome=self.recording.add)
 
     def meanwhile(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Do something beside the script; what is not over at the end of the play is broken off."""

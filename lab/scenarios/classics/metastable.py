@@ -26,49 +26,44 @@ def policies(cured: bool) -> dict[str, dict[str, Any]]:
     return {"bulkhead": {"enabled": cured, "options": {"max_concurrent": PLACES}}}
 
 
-class Crowd:
-    """Wishes at a steady rate, whatever becomes of them; who gets no answer in time asks again, at once."""
+async def wish(play: Play, phase: str) -> bool:
+    """A client that wants an answer; where none comes in time it asks again, at once."""
+    for _ in range(TRIES):
+        outcome = await play.get("/shop/", phase, timeout=PATIENCE)
+        if outcome.ok:
+            return True
+        if outcome.status == 503:
+            return False  # it was told to come later, and does
+    return False
 
-    def __init__(self, play: Play) -> None:
-        self._play = play
 
-    async def wish(self, phase: str) -> bool:
-        for _ in range(TRIES):
-            outcome = await self._play.get("/shop/", phase, timeout=PATIENCE)
-            if outcome.ok:
-                return True
-            if outcome.status == 503:
-                return False  # it was told to come later, and does
-        return False
-
-    async def go_on(self, phase: str, seconds: float) -> float:
-        """The percentage of the wishes of this time that were fulfilled, in the end."""
-        wishes: list[asyncio.Task[bool]] = []
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for n in range(round(RATE * seconds)):
-            await self._play.pause(max(0.0, began + n / RATE - loop.time()))
-            wishes.append(self._play.meanwhile(self.wish(phase)))
-        fulfilled = await asyncio.gather(*wishes) if phase in ("well", "end") else []
-        return 100 * sum(fulfilled) / max(1, len(fulfilled))
+async def crowd(play: Play, phase: str, seconds: float) -> list[asyncio.Task[bool]]:
+    """Wishes at a steady rate, whatever becomes of them: an open loop. Those at the end are still open."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    wishes: list[asyncio.Task[bool]] = []
+    for n in range(round(RATE * seconds)):
+        await play.pause(max(0.0, began + n / RATE - loop.time()))
+        wishes.append(play.meanwhile(wish(play, phase)))
+    return wishes
 
 
 async def start(play: Play) -> None:
     await play.backend("shop", Backend(WORKERS, SECONDS), pool=1000, retries=0)
-    await Crowd(play).go_on("well", 0.8)
+    await asyncio.gather(*await crowd(play, "well", 0.8))
 
 
 async def trigger(play: Play) -> None:
     shop = play.backends["shop"]
     play.strike(lambda: setattr(shop, "seconds", 10 * SECONDS))
-    await Crowd(play).go_on("fault", 1.2)
+    await crowd(play, "fault", 1.2)
     shop.seconds = SECONDS
 
 
 async def go_on(play: Play) -> None:
-    await Crowd(play).go_on("aftermath", 1.5)  # with the cure this is how long the queue needs
+    await crowd(play, "aftermath", 1.5)  # with the cure this is how long the queue needs
     before = play.recording.good("aftermath")
-    await Crowd(play).go_on("aftermath", WATCHED)
+    await crowd(play, "aftermath", WATCHED)
     good = play.recording.good("aftermath") - before
     await play.measure(SICK, lambda r: round(100 * good / (RATE * WATCHED)))
 
@@ -78,13 +73,12 @@ async def shed(play: Play) -> None:
     shop = play.backends["shop"]
     await play.let_go()
     await play.until("an idle service", lambda r: shop.busy == 0)
-    good = await Crowd(play).go_on("end", 0.6)
-    await play.measure(END, lambda r: round(good))
+    await end(play)
 
 
 async def end(play: Play) -> None:
-    good = await Crowd(play).go_on("end", 0.6)
-    await play.measure(END, lambda r: round(good))
+    fulfilled = await asyncio.gather(*await crowd(play, "end", 0.6))
+    await play.measure(END, lambda r: round(100 * sum(fulfilled) / len(fulfilled)))
 
 
 def script(cured: bool) -> Sequence[Step]:

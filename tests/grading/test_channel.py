@@ -57,7 +57,7 @@ def test_an_answer_goes_to_its_question(pair):
         None,
         b"",
         b"passed",
-        b'{"answer": NaN, "message": {}}',
+        b'{"answer": 1, "message": {"value": NaN}}',
         b"[" * 100_000,
         b"9" * 10_000,
         b"\xff\xfe",

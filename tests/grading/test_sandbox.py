@@ -168,8 +168,10 @@ def test_it_can_write_nowhere_else(ask, sandboxes):
 
 
 def test_processes_and_threads_are_bounded(ask):
-    assert ask("threads", 10) == 10
-    assert ask("threads", 200) < 64
+    room = 64 << 30  # so that it is not the memory of their stacks that ends it
+    assert ask("threads", 10, memory=room) == 10
+    assert ask("threads", 200, memory=room, processes=40) < 40
+    assert ask("threads", 100, memory=room, processes=150) == 100
 
 
 def test_only_what_it_may_print_is_kept(sandboxes, work):
@@ -272,9 +274,14 @@ def test_a_grader_that_is_killed_leaves_no_process(work):
         "made = Sandboxes(slot=1101)\n"
         "box = made.start(Path(sys.argv[1]), 'exercise.py', Limits(wall=600.0, cpu=600))\n"
         "RemoteChannel(box.channel, 20).ask('load', {})\n"
+        "hang = {'ref': 0, 'method': 'hang', 'args': [], 'kwargs': {'dict': []}}\n"
+        "RemoteChannel(box.channel, 20)._question('call', hang, None)\n"
         "print('up', flush=True)\nsys.stdin.read()\n"
     )
-    folder = work("import os\nif os.fork() == 0:\n    os.setsid()\n    while True: pass\n")
+    folder = work(
+        "import os\nif os.fork() == 0:\n    os.setsid()\n    while True: pass\n"
+        "def hang():\n    while True: pass\n"
+    )
     grader = subprocess.Popen(
         [sys.executable, "-c", program, str(folder)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

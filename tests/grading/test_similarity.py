@@ -76,3 +76,9 @@ def test_copies_are_named_and_the_reference_too(solution, starter):
 
 def test_the_starter_and_what_cannot_be_parsed_are_like_nobody(starter):
     assert similar({"ada": starter, "bob": starter, "eve": "def (", "x": ""}, {}, starter) == []
+
+
+def test_what_was_given_to_all_counts_for_nobody(solution):
+    mine, yours = solution + "\nx = 1\n", solution + "\ny = 'a'\n"
+    assert similar({"ada": mine, "bob": yours}, {}, "")[0].share == 1.0
+    assert similar({"ada": mine, "bob": yours}, {}, solution) == []

@@ -634,6 +634,12 @@ def failed(check: Check, failure: Failure, calls: Calls | None = None, status: S
     return Result(check.name, status, 0, check.points, text, mistake, check.hidden, check.why)
 
 
+def unloaded(check: Check, problem: str, status: Status = "crashed") -> Result:
+    """The result of a check whose file cannot be loaded: it saw nothing, so it names no known mistake."""
+    text = _part("expected", "a file that can be loaded") + "\n" + _part("came", problem)
+    return Result(check.name, status, 0, check.points, text, "", check.hidden, check.why)
+
+
 def _part(label: str, body: str) -> str:
     return f"{label:<10}" + body.replace("\n", "\n" + " " * 10)
 

@@ -59,7 +59,7 @@ class Grader:
             missing = next((name for name in check.after if name in bad), None)
             printed, began = "", time.monotonic()
             if unloadable:
-                result = could_not_load(check, unloadable)
+                result = kit.unloaded(check, unloadable)
             elif missing is not None:
                 result = kit.skipped(check, missing)
             else:
@@ -112,7 +112,7 @@ class Grader:
             end = settled(channel, sandbox)
             status, text = lost(channel, end, sandbox.limits, LOAD * slack)
         # What happens while the file is loaded happens before the first question of every check.
-        return Answer(could_not_load(check, text, status), end, text)
+        return Answer(kit.unloaded(check, text, status), end, text)
 
 
 def settled(channel: RemoteChannel, sandbox: Sandbox) -> End:
@@ -129,11 +129,6 @@ def lost(channel: RemoteChannel, end: End, limits: Limits, seconds: float) -> tu
     if channel.ended == "hung":
         return "hung", f"it was still running after {seconds:g} seconds"
     return "crashed", end.sentence(limits)
-
-
-def could_not_load(check: kit.Check, text: str, status: kit.Status = "crashed") -> kit.Result:
-    """The result of a check whose submission cannot even be loaded."""
-    return kit.failed(check, kit.Failure("a file that can be loaded", text, sent=""), status=status)
 
 
 def verdict_of(exercise: Exercise, result: kit.Result, printed: str, seconds: float) -> CheckVerdict:

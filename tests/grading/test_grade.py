@@ -90,6 +90,8 @@ def test_a_file_that_cannot_be_loaded_brings_nothing_and_keeps_the_maximum(grade
     assert sum(points(verdicts).values()) == 0
     first = verdicts["counts"]
     assert (first.status, told in first.text) == (status, True), first.text
+    if status == "crashed":  # no check saw anything, so none of the known mistakes was made
+        assert {verdict.mistake for verdict in verdicts.values()} == {""}
 
 
 def test_a_file_that_hangs_while_it_is_loaded_is_tried_once(grade, monkeypatch):

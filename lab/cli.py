@@ -97,11 +97,14 @@ def lab(ctx: click.Context) -> int | None:
     """
     if ctx.invoked_subcommand is not None:
         return None
-    command = lab.get_command(ctx, "dashboard" if sys.stdout.isatty() else "demo")
+    name = "dashboard" if sys.stdout.isatty() else "demo"
+    command = lab.get_command(ctx, name)
     if command is None:
         click.echo(ctx.get_help())
         return None
-    status: int | None = ctx.invoke(command)
+    # As if it had been typed, and not `ctx.invoke`, which heeds no environment variables (LAB_PORT_BASE).
+    with command.make_context(name, [], parent=ctx) as typed:
+        status: int | None = command.invoke(typed)
     return status
 
 
@@ -144,7 +147,11 @@ def main(arguments: list[str]) -> int:
         return result if isinstance(result, int) else DONE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "lab"
-        complain(f"{path}: {error.format_message()} (see '{path} --help')")
+        message = error.format_message()
+        group = error.ctx.command if error.ctx else None
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(group, click.Group):
+            message = f"what to do is missing: {', '.join(group.commands)}"  # its own is the whole help
+        complain(f"{path}: {message} (see '{path} --help')")
         return USED_WRONGLY
     except click.ClickException as error:
         complain(f"lab: {error.format_message()}")

@@ -114,6 +114,28 @@ def test_without_a_command_the_dashboard_or_the_demo_runs(
     assert run(capsys)[0] == 1
 
 
+@pytest.mark.parametrize(("terminal", "name"), [(True, "dashboard"), (False, "demo")])
+def test_without_a_command_the_environment_counts_too(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Any,
+    terminal: bool,
+    name: str,
+) -> None:
+    seen = []
+    port_base = click.option("--port-base", type=int, envvar="LAB_PORT_BASE")
+    command(name, port_base(lambda port_base: seen.append(port_base)))
+    monkeypatch.setenv("LAB_PORT_BASE", "9000")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert run(capsys)[0] == 0
+    assert seen == [9000]
+
+
+def test_a_group_without_a_command_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "lab fault: what to do is missing: clear, kinds, list, set"
+    assert run(capsys, "fault") == (2, "", f"{told} (see 'lab fault --help')\n")
+
+
 # -- how it ends ---------------------------------------------------------------------------------------------
 
 

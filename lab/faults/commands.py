@@ -40,6 +40,8 @@ def fault() -> None:
 def list_(urls: tuple[str, ...], as_json: bool) -> int:
     """Show which faults are set, and how often they struck."""
     found = _with_client(urls, lambda client: client.list())
+    if not found:
+        raise FaultError("no service answers; start the lab with: lab up")
     if as_json:
         print(json.dumps(found, indent=2))
         return 0

@@ -46,6 +46,12 @@ def test_mistakes(
     assert err.count("\n") == 1
 
 
+def test_a_list_of_services_none_of_which_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "list", "--url=service-a=http://127.0.0.1:1")
+    assert (status, out) == (2, "")
+    assert err == "lab: no service answers; start the lab with: lab up\n"
+
+
 def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "set", "service-a", "error", "--url=service-a=http://127.0.0.1:1")
     assert status == 2

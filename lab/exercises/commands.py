@@ -148,12 +148,11 @@ def exercises(json_: bool) -> None:
         sign = {"done": click.style("✓", fg="green"), "begun": click.style("▸", fg="yellow")}.get(
             s.state, " "
         )
-        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<24} {s.exercise.summary}")
+        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<25} {s.exercise.summary}")
     click.echo(f"\n   {bar(standings)}")
     if following is not None:
-        click.echo(
-            f"   next: lab watch {following.number}, {following.folder.name}/README.md tells what to do"
-        )
+        task = f"exercises/{following.folder.name}/README.md"
+        click.echo(f"   next: lab watch {following.number}, {task} tells what to do")
 
 
 def bar(standings: list[api.Standing], width: int = 32) -> str:

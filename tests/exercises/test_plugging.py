@@ -1,0 +1,140 @@
+"""Plugging in, with a real gateway: what it refuses, what it takes out again, what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from lab.errors import UserError
+from lab.exercises import commands, plugging
+from lab.exercises.catalog import Exercise, find
+from lab.launcher import runfile
+from tests.wire.wire import Gateway as Process
+
+TOKEN = "plugging"
+BEFORE = {"enabled": False, "use": "token_bucket"}
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    nowhere = {"url": "http://127.0.0.1:1"}
+    config = {"services": {"service-a": nowhere}, "admin": {"token": TOKEN}, "rate_limit": BEFORE}
+    process = Process(config, tmp_path_factory.mktemp("gateway"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def gateway(process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[plugging.Gateway]:
+    """The gateway as it was started, found through a run file of this test's own."""
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    url = f"http://127.0.0.1:{process.port}"
+    assert runfile.write(url, {}, {}, TOKEN)
+    with plugging.running() as gateway:
+        yield gateway
+        gateway.use("rate_limit", "token_bucket", enabled=False)
+
+
+@pytest.fixture
+def exercise(tmp_path: Path) -> Exercise:
+    """Exercise 03 in a folder of its own, whose file is the solution."""
+    known = find("03")
+    folder = tmp_path / known.name
+    folder.mkdir()
+    source = known.solution.read_text(encoding="utf-8")
+    (folder / "exercise.py").write_text(source, encoding="utf-8")
+    return Exercise(3, folder, known.title, known.summary, known.points, known.plug)
+
+
+def snapshot(gateway: plugging.Gateway) -> dict[str, object]:
+    answer = httpx.get(f"{gateway.url}/admin/snapshot", headers=HEADERS, trust_env=False)
+    document: dict[str, object] = answer.json()
+    return document
+
+
+def test_a_class_serves_and_what_was_there_comes_back(gateway: plugging.Gateway, exercise: Exercise) -> None:
+    policy = plugging.plug(exercise, gateway)
+    assert (policy.use, policy.enabled) == (f"{exercise.file}:FixedWindow", True)
+    answer = httpx.get(f"{gateway.url}/service-a/items", trust_env=False)
+    assert "ratelimit" in " ".join(answer.headers).lower()
+    assert snapshot(gateway)["policies"]["rate_limit"]["plugged"] is True  # type: ignore[index]
+
+    # A second save must not make the first one what was there before.
+    plugging.plug(exercise, gateway)
+    back = plugging.unplug(exercise, gateway)
+    assert (back.use, back.enabled) == ("token_bucket", False)
+    with pytest.raises(UserError, match="exercise 3 is not plugged in: rate_limit uses the built-in 'token_"):
+        plugging.unplug(exercise, gateway)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def f(:", "cannot be loaded: SyntaxError"),
+        ("x = 1", "has no class 'FixedWindow'"),
+        ("class FixedWindow:\n    def __init__(self, limit, window):\n        1 / 0", "ZeroDivisionError"),
+        ("class FixedWindow:\n    pass", "has no method take(key, now)"),
+    ],
+)
+def test_what_the_gateway_refuses(
+    gateway: plugging.Gateway, exercise: Exercise, source: str, reason: str
+) -> None:
+    exercise.file.write_text(source, encoding="utf-8")
+    with pytest.raises(plugging.Refused) as refused:
+        plugging.plug(exercise, gateway)
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert gateway.policy("rate_limit").use == "token_bucket"
+
+
+def test_a_class_that_raises_later_is_taken_out_and_the_reason_told(
+    gateway: plugging.Gateway, exercise: Exercise
+) -> None:
+    source = exercise.file.read_text(encoding="utf-8")
+    # The gateway tries a class before it serves; this one waits until a client of its own comes.
+    later = """
+
+original = FixedWindow.take
+def take(self, key, now):
+    if key == "127.0.0.1":
+        raise RuntimeError("tired of this client")
+    return original(self, key, now)
+FixedWindow.take = take
+"""
+    exercise.file.write_text(source + later, encoding="utf-8")
+    plugging.plug(exercise, gateway)
+    answer = httpx.get(f"{gateway.url}/service-a/items", trust_env=False)
+    assert answer.status_code in (502, 503), "the service is not there; the class must not make it a 500"
+    assert gateway.policy("rate_limit").use == "token_bucket"
+    events = snapshot(gateway)["events"]
+    told = [event for event in events if event.get("action") == "rolled_back"]  # type: ignore[attr-defined]
+    assert "RuntimeError: tired of this client" in json.dumps(told[-1])
+    with pytest.raises(UserError, match="is not plugged in"):
+        plugging.unplug(exercise, gateway)
+
+
+def test_without_a_lab_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exercise: Exercise) -> None:
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="no lab runs"):
+        plugging.running()
+
+
+def test_the_commands_say_what_happened(
+    gateway: plugging.Gateway, exercise: Exercise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.plug_in(exercise) == 0
+    exercise.file.write_text("x = 1", encoding="utf-8")
+    monkeypatch.setattr(commands, "find", lambda name: exercise)
+    run = CliRunner()
+    refused = run.invoke(commands.plug, ["3", "--force"], standalone_mode=False)
+    assert refused.return_value == 1
+    assert "refused by the gateway: use: " in refused.output
+    assert "has no class 'FixedWindow'" in refused.output
+    back = run.invoke(commands.unplug, ["3"], standalone_mode=False)
+    assert (back.return_value, back.output) == (0, "  rate_limit uses 'token_bucket' again\n")

@@ -146,9 +146,11 @@ class Dashboard(Acting):
             self.view.advance(self.view.time + silent)
             self._heard += silent
             self._dirty = True
-        if self._dirty and not self.frozen and isinstance(self.screen, LabScreen):
+        screen = self.screen
+        # A screen that was only just switched to has no widgets yet; it shows itself once it is mounted.
+        if self._dirty and not self.frozen and isinstance(screen, LabScreen) and screen.is_mounted:
             self._dirty = False
-            self.screen.show(self.view)
+            screen.show(self.view)
 
     def touch(self) -> None:
         """Something besides the feed changed: draw it with the next frame."""

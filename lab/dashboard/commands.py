@@ -31,7 +31,13 @@ def need_terminal() -> None:
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="The gateway's configuration file.")
-@click.option("--port-base", type=int, metavar="N", help="Use the ports N, N+1, N+2; 0 takes any free ones.")
+@click.option(
+    "--port-base",
+    type=int,
+    envvar="LAB_PORT_BASE",
+    metavar="N",
+    help="Use the ports N, N+1, N+2; 0 takes any free ones.",
+)
 def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
     """Start both services and the gateway, watch them live, and stop them again."""
     need_terminal()

@@ -11,6 +11,7 @@ from textual.content import Content
 
 from lab.dashboard.app import Dashboard
 from lab.dashboard.screens.help import Help
+from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import Message, View
 from lab.dashboard.traffic import GREEDY
 from lab.dashboard.widgets.bars import Hint, Status
@@ -116,6 +117,18 @@ async def test_a_panel_is_drawn_again_only_when_something_changed(gateway: FakeG
         app.touch()
         app.frame()
         assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("mode", sorted(entry.mode for entry in SCREENS))
+async def test_a_frame_that_is_due_before_a_screen_is_mounted_waits_for_it(busy: View, mode: str) -> None:
+    fake = Fake(busy)
+    async with fake.app.run_test() as pilot:
+        await fake.done(pilot)
+        fake.app.switch_mode(mode)
+        fake.app.touch()
+        fake.app.frame()
+        await pilot.pause()
+        assert fake.app.current_mode == mode
 
 
 async def test_before_the_first_message_everything_has_a_value() -> None:

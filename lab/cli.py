@@ -150,7 +150,8 @@ def main(arguments: list[str]) -> int:
         message = error.format_message()
         group = error.ctx.command if error.ctx else None
         if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(group, click.Group):
-            message = f"what to do is missing: {', '.join(sorted(group.commands))}"  # its own is the whole help
+            # Its own message is the whole help.
+            message = f"what to do is missing: {', '.join(sorted(group.commands))}"
         complain(f"{path}: {message} (see '{path} --help')")
         return USED_WRONGLY
     except click.ClickException as error:

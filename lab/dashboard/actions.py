@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 
 from lab.dashboard.client import ControlError
 from lab.dashboard.state import View
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lab.dashboard.feed import Source
     from lab.dashboard.recording import Recorder, Replay
     from lab.dashboard.traffic import Traffic
+    from lab.dashboard.trouble import Trouble
     from lab.launcher.stack import Stack
 
 NEEDS = {
@@ -32,6 +34,9 @@ NEEDS = {
     "step": "replay",
     "speed": "replay",
     "record": "source",
+    "panic": "traffic",
+    "fault": "trouble",
+    "switch_policy": "control",
 }
 """Action → what the dashboard must have been given for it; without it the key is not there."""
 
@@ -64,6 +69,14 @@ class Acting(App[None]):
         Binding("ctrl+s", "picture", "Picture", show=False, tooltip="Save this screen as an SVG picture"),
         Binding("ctrl+l", "light", "Light/dark", show=False, tooltip="Light or dark colours"),
         Binding("w", "echo", "Echo", tooltip="One WebSocket message to service B and back"),
+        Binding(
+            "exclamation_mark",
+            "panic",
+            "Panic",
+            key_display="!",
+            priority=True,
+            tooltip="Undo every fault, stop every load and all traffic, let every process run",
+        ),
     ]
 
     source: Source | None
@@ -72,11 +85,14 @@ class Acting(App[None]):
     frozen: bool
     control: Control | None
     traffic: Traffic | None
+    trouble: Trouble | None
     stack: Stack | None
     view: View
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for what this dashboard may not do are not there at all."""
+        if action == "panic" and isinstance(self.focused, Input):
+            return False  # there it is a letter
         return action not in NEEDS or getattr(self, NEEDS[action], None) is not None
 
     def touch(self) -> None:
@@ -88,6 +104,8 @@ class Acting(App[None]):
             self.recorder.close()
         if self.traffic is not None:
             await self.traffic.aclose()
+        if self.trouble is not None:
+            await self.trouble.aclose()
         if self.control is not None:
             await self.control.aclose()
 
@@ -209,6 +227,31 @@ class Acting(App[None]):
 
         if self.traffic:
             self.run_worker(run(self.traffic.echo()), group="act")
+
+    def action_fault(self, kind: str) -> None:
+        """One of the commonest faults on the first service, or its end."""
+        if self.trouble:
+            self.act(self.trouble.toggle(kind))
+
+    def action_switch_policy(self, name: str) -> None:
+        """A policy off, or on again."""
+        if self.control:
+            on = not self.view.policies.get(name, {}).get("enabled", False)
+            self.act(self.control.policy(name, enabled=on), f"{name} is {'on' if on else 'off'}")
+
+    def action_panic(self) -> None:
+        """Undo every fault, stop every load and all traffic, break off a scenario, let every process run."""
+        if self.traffic and self.traffic.steady:
+            self.traffic.toggle()
+        self.workers.cancel_group(self, "scenario")
+        if self.trouble:
+            self.act(self.trouble.panic(), "everything is undone")
+        if self.stack:
+            for name, process in self.stack.processes.items():
+                if process.paused:
+                    self.act(self.stack.resume_process(name))
+                elif process.state == "stopped":
+                    self.act(self.stack.start_process(name))
 
     def action_service_a(self) -> None:
         """Take service A down, or up again."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lab.dashboard.client import Control
     from lab.dashboard.recording import Recorder, Replay
     from lab.dashboard.traffic import Traffic
+    from lab.dashboard.trouble import Trouble
     from lab.launcher.stack import Process, Stack
 
 FRAMES = 5
@@ -51,6 +52,7 @@ class Dashboard(Acting):
         *,
         control: Control | None = None,
         traffic: Traffic | None = None,
+        trouble: Trouble | None = None,
         stack: Stack | None = None,
         replay: Replay | None = None,
         recorder: Recorder | None = None,
@@ -65,6 +67,7 @@ class Dashboard(Acting):
         self.recorder = recorder
         self.control = control
         self.traffic = traffic
+        self.trouble = trouble
         self.stack = stack
         self.view = View() if view is None else view
         self.fetch = fetch

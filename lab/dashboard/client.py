@@ -85,8 +85,8 @@ class Control:
     """The gateway's control API (`/admin/…`). Every method raises `ControlError` with one line."""
 
     def __init__(self, url: str, token: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._url = url
-        self._token = token
+        self.url = url
+        self.token = token
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
@@ -119,8 +119,8 @@ class Control:
 
         if self._client is None:
             self._client = httpx.AsyncClient(
-                base_url=self._url,
-                headers={"Authorization": f"Bearer {self._token}"},
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {self.token}"},
                 timeout=5,
                 transport=self._transport,
                 trust_env=False,

@@ -18,6 +18,7 @@ from lab.dashboard.app import Dashboard
 from lab.dashboard.client import Control, follow
 from lab.dashboard.recording import Recorder, Replay
 from lab.dashboard.traffic import TRUST, Traffic
+from lab.dashboard.trouble import Trouble
 from lab.errors import UserError
 from lab.launcher import ports as port_table
 from lab.launcher import runfile
@@ -56,6 +57,9 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
         lambda status: follow(url, token, status),
         control=control,
         traffic=Traffic(url),
+        trouble=Trouble(
+            {name: p.url for name, p in stack.processes.items() if name != "gateway"}, url, token
+        ),
         stack=stack,
         fetch=control.snapshot,
     )
@@ -82,6 +86,11 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
 @click.option("--web-port", type=int, default=8080, show_default=True, help="The port for --web.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Show a recording; no gateway is needed.")
 @click.option("--record", type=click.Path(path_type=Path), help="Record into this file (see also ctrl+r).")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write the recording that --replay names as one page of HTML instead of showing it.",
+)
 @click.option("--token", envvar="GATEWAY_ADMIN_TOKEN", help="The admin token; also GATEWAY_ADMIN_TOKEN.")
 def attach(
     url: str | None,
@@ -91,8 +100,17 @@ def attach(
     web_port: int,
     replay: Path | None,
     record: Path | None,
+    report: Path | None,
 ) -> int:
     """Watch a gateway that already runs, at URL or where this machine's stack is."""
+    if report is not None:
+        from lab.dashboard.report import write
+
+        if replay is None:
+            raise UserError("--report needs the recording that it is about: --replay FILE")
+        write(replay, report)
+        print(f"wrote {report}")
+        return 0
     if replay is not None:
         need_terminal()
         app = Dashboard(replay=Replay(replay))
@@ -106,6 +124,7 @@ def attach(
         lambda status: follow(url, token, status),
         control=calls if control else None,
         traffic=Traffic(url) if control else None,
+        trouble=trouble_for(url, token) if control else None,
         recorder=Recorder(record) if record else None,
         fetch=calls.snapshot,
     )
@@ -149,6 +168,14 @@ def where(url: str | None, token: str | None) -> tuple[str, str]:
     if not token:
         raise UserError(f"the token of {url} is needed: --token TOKEN, or set GATEWAY_ADMIN_TOKEN")
     return url, token
+
+
+def trouble_for(url: str, token: str) -> Trouble | None:
+    """For the stack of this machine whose gateway is at `url`; None where its services are not known."""
+    run = runfile.read()
+    if run is None or run.gateway_url != url:
+        return None
+    return Trouble({name: each for name, each in run.urls.items() if name != "gateway"}, url, token)
 
 
 def leave_on_signals(app: Dashboard) -> None:

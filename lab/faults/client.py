@@ -40,9 +40,16 @@ class FaultClient:
     refuses or cannot be reached. It may be used from one asyncio loop.
     """
 
-    def __init__(self, services: Mapping[str, str], notes: Notes | None = None) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, str],
+        notes: Notes | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._services = dict(services)
         self._notes = notes
+        self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
     @classmethod
@@ -161,7 +168,9 @@ class FaultClient:
 
         if self._client is None:
             limits = httpx.Limits(max_keepalive_connections=0)  # a fault may cut what is kept
-            self._client = httpx.AsyncClient(verify=False, trust_env=False, limits=limits)
+            self._client = httpx.AsyncClient(
+                verify=False, trust_env=False, limits=limits, transport=self._transport
+            )
         url = f"{door}/_faults" + (f"/{quote(name, safe='')}" if name else "")
         try:
             answer = await self._client.request(method, url, json=data, timeout=timeout)

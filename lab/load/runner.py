@@ -180,15 +180,18 @@ class LoadRun:
             yield figures
         self._queue.put_nowait(None)  # whoever asks later hears that it is over
 
-    async def stop(self) -> Figures | None:
-        """End the run within a second, also where it has not begun or is over; the last figures."""
+    async def stop(self, grace: float = GRACE) -> Figures | None:
+        """End the run within a second, also where it has not begun or is over; the last figures.
+
+        `grace` seconds are for Locust to end by itself and say the last figures; 0 kills it at once.
+        """
         child = self._child
         if child is None:
             return self.latest
-        if child.returncode is None:
+        if child.returncode is None and grace > 0:
             self._signal(child, "SIGTERM")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(grace):
                     await child.wait()
         self._signal(child, "SIGKILL")  # its workers too, whatever became of it
         await child.wait()

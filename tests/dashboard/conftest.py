@@ -9,7 +9,7 @@ import pytest
 
 from lab.dashboard.state import View
 
-from .fakes import FakeGateway, FakeStack, minutes_of_traffic
+from .fakes import FakeGateway, FakeStack, course, minutes_of_traffic
 
 
 @pytest.fixture
@@ -25,6 +25,12 @@ def stack() -> FakeStack:
 @pytest.fixture
 def busy(gateway: FakeGateway) -> View:
     return minutes_of_traffic(gateway)
+
+
+@pytest.fixture(autouse=True)
+def three_exercises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small course, whatever the real one has."""
+    monkeypatch.setattr("lab.exercises.api.listing", course)
 
 
 @pytest.fixture(autouse=True)

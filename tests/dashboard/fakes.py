@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +16,15 @@ from lab.dashboard.app import Dashboard
 from lab.dashboard.client import Control
 from lab.dashboard.state import View
 from lab.dashboard.traffic import Traffic
+from lab.dashboard.trouble import Trouble
+from lab.exercises.api import Standing
+from lab.exercises.catalog import Exercise, Plug
+from lab.exercises.kit import Result
+from lab.exercises.progress import Entry
+from lab.exercises.runner import Report
+from lab.faults.client import FaultClient
+from lab.faults.registry import parse
+from lab.load.runner import Figures
 
 START = 1_790_000_000.0
 
@@ -286,10 +299,21 @@ class Fake:
         self.asked: list[httpx.Request] = []
         self.status = 200
         self.stack = FakeStack()
+        self.services = FakeServices()
+        self.loads: list[FakeLoad] = []
+        self.trouble = Trouble(
+            self.services.urls,
+            "http://gateway",
+            "t0ken",
+            faults=self.services.client,
+            make_load=self.make_load,  # type: ignore[arg-type]
+            clock=lambda: self.services.now,
+        )
         transport = httpx.MockTransport(self.answer)
         self.app = Dashboard(
             control=Control("http://gateway", "t0ken", transport=transport) if may_act else None,
             traffic=Traffic("http://gateway", transport=transport) if may_act else None,
+            trouble=self.trouble if may_act else None,
             stack=self.stack if may_act else None,  # type: ignore[arg-type]
             view=view,
             wall=lambda: START + 200,
@@ -299,6 +323,10 @@ class Fake:
         self.asked.append(request)
         return httpx.Response(self.status, json={"detail": "no"} if self.status >= 400 else {})
 
+    def make_load(self, url: str, **wanted: Any) -> FakeLoad:
+        self.loads.append(FakeLoad(url, **wanted))
+        return self.loads[-1]
+
     async def done(self, pilot: Pilot[None]) -> None:
         """Everything that the last key set off has happened."""
         await pilot.pause()
@@ -306,3 +334,112 @@ class Fake:
             await self.app.traffic.settled()
         await self.app.workers.wait_for_complete([w for w in self.app.workers if w.group in ("act", "stack")])
         await pilot.pause()
+
+
+class FakeServices:
+    """Two services that can be given faults, over HTTP; their time stands still unless `now` is moved."""
+
+    def __init__(self) -> None:
+        self.urls = {"service-a": "http://127.0.0.1:8001", "service-b": "http://127.0.0.1:8002"}
+        self.faults: dict[str, dict[str, dict[str, Any]]] = {url: {} for url in self.urls.values()}
+        self.now = 0.0
+        self.client = FaultClient(self.urls, transport=httpx.MockTransport(self.answer))
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        mine = self.faults.get(f"http://{request.url.netloc.decode()}")
+        if mine is None:
+            raise httpx.ConnectError("no side door is open")
+        name = request.url.path.removeprefix("/_faults").removeprefix("/")
+        if request.method == "PUT":
+            fault = parse(json.loads(request.content))
+            mine[name] = {
+                "name": name,
+                "label": fault.label,
+                "remaining": fault.ttl,
+                "matched": 12,
+                "struck": 7,
+                **fault.model_dump(exclude_none=True),
+            }
+            return httpx.Response(200, json=mine[name])
+        found = [report for key, report in mine.items() if name in ("", key)]
+        if request.method == "DELETE":
+            for report in found:
+                del mine[report["name"]]
+            return httpx.Response(200, json={"cleared": found})
+        return httpx.Response(200, json={"faults": found})
+
+    def set(self) -> list[str]:
+        """What is set, as `service kind`."""
+        return [f"{service} {kind}" for service, url in self.urls.items() for kind in self.faults[url]]
+
+
+class FakeLoad:
+    """A load that says what it is told to say."""
+
+    def __init__(
+        self, url: str, *, notes: object, shape: str, users: int, seconds: float, rate: float
+    ) -> None:
+        self.asked = (shape, users, seconds, rate)
+        self.label = f"{shape}, {users} users"
+        self.said: asyncio.Queue[Figures | None] = asyncio.Queue()
+        self.stopped: list[float] = []
+
+    async def start(self) -> None:
+        self.said.put_nowait(
+            Figures(4.2, 20, 840, 3, 21, 201.4, 0.7, 5.0, 0.0042, 0.0191, 0.0473, 0.31, saturated=False)
+        )
+
+    async def figures(self) -> AsyncIterator[Figures]:
+        while (figures := await self.said.get()) is not None:
+            yield figures
+
+    async def stop(self, grace: float = 0.7) -> None:
+        self.stopped.append(grace)
+        self.said.put_nowait(None)
+
+
+def course() -> list[Standing]:
+    """Three exercises: one done, one begun, one not; the second can be plugged in."""
+    titles = [("Routing", 20), ("Fixed window", 20), ("TTL cache", 24)]
+    entries = [
+        Entry(points=20, passed=True, tries=3),
+        Entry(points=12, tries=5, mistake="boundary"),
+        Entry(),
+    ]
+    return [
+        Standing(
+            Exercise(
+                number=number,
+                folder=Path(f"/course/{number:02}_{title.lower().replace(' ', '_')}"),
+                title=title,
+                summary=f"What {title.lower()} is for",
+                points=points,
+                plug=Plug("rate_limit", "FixedWindow") if number == 2 else None,
+            ),
+            entry,
+        )
+        for number, ((title, points), entry) in enumerate(zip(titles, entries, strict=True), 1)
+    ]
+
+
+WINDOW_ENDS = Result(
+    name="test_a_window_ends_after_its_length",
+    status="failed",
+    points=0,
+    maximum=3,
+    text="expected  admitted when the window ends: True\ncame      admitted when the window ends: False",
+    mistake="boundary",
+    why="A limit that never ends is a ban.",
+)
+RESULTS = [
+    Result("test_the_first_requests_pass", "passed", 5, 5),
+    WINDOW_ENDS,
+    Result("test_clients_are_counted_apart", "skipped", 0, 4),
+]
+
+
+def failing_check(exercise: Exercise, file: Path | None, each: Callable[[Result], None]) -> Report:
+    """Checks that say `RESULTS`, in the place of `lab.exercises.api.check`."""
+    for result in RESULTS:
+        each(result)
+    return Report(exercise, exercise.file, RESULTS)

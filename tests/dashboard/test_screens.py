@@ -174,8 +174,10 @@ async def test_a_viewer_has_no_key_that_changes_something_on_any_screen(busy: Vi
             actions = {
                 a.binding.action.partition("(")[0] for a in fake.app.active_bindings.values() if a.enabled
             }
-            assert not actions & (screen.changes | screen.needs_stack)  # type: ignore[attr-defined]
-        await pilot.press("6", "s", "5", "s", "enter", "4", "p", "3", "o")
+            needs = screen.changes | screen.needs_stack | screen.needs_trouble  # type: ignore[attr-defined]
+            assert not actions & (needs | {"app.fault", "app.switch_policy", "panic"})
+        await pilot.press("6", "s", "5", "s", "enter", "4", "p", "3", "o", "7", "enter", "8", "enter")
+        await pilot.press("1", "l", "C", "exclamation_mark")
         await fake.done(pilot)
     assert fake.asked == []
     assert fake.stack.calls == []

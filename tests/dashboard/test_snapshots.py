@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from textual.pilot import Pilot
 
 from lab.dashboard.state import View
 
-from .fakes import Fake, FakeGateway
+from .fakes import POLICIES, Fake, FakeGateway, failing_check
 
 Compare = Callable[..., bool]
 SMALL, USUAL, LARGE = (80, 24), (120, 40), (160, 50)
@@ -32,6 +33,45 @@ def test_overview_in_light(snap_compare: Compare, busy: View) -> None:
 @pytest.mark.parametrize("key", ["2", "3", "4", "5", "6", "9", "0", "v", "question_mark"])
 def test_screen(snap_compare: Compare, busy: View, key: str) -> None:
     assert snap_compare(Fake(busy).app, terminal_size=SMALL, press=[key])
+
+
+@pytest.mark.parametrize("size", [SMALL, USUAL, LARGE], ids=["80x24", "120x40", "160x50"])
+@pytest.mark.parametrize("key", ["7", "8"])
+def test_trouble(snap_compare: Compare, busy: View, key: str, size: tuple[int, int]) -> None:
+    fake = Fake(busy)
+
+    async def make_trouble(pilot: Pilot[None]) -> None:
+        await fake.trouble.set("service-a", {"kind": "latency", "ms": 800, "jitter": 200})
+        await fake.trouble.set("service-b", {"kind": "ws_freeze", "ttl": 12})
+        fake.trouble.load = fake.make_load("", notes=None, shape="ramp", users=20, seconds=30.0, rate=0.0)  # type: ignore[assignment]
+        await fake.trouble.load.start()
+        fake.trouble.figures = await anext(fake.trouble.load.figures())
+        await pilot.press(key)
+        await fake.done(pilot)
+        fake.app.touch()
+        fake.app.frame()
+
+    assert snap_compare(fake.app, terminal_size=size, run_before=make_trouble)
+
+
+@pytest.mark.parametrize("size", [SMALL, USUAL, LARGE], ids=["80x24", "120x40", "160x50"])
+def test_exercises(
+    snap_compare: Compare, busy: View, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.exercises.api.check", failing_check)
+    fake = Fake(busy)
+    busy.policies = {name: policy | {"plugged": name == "rate_limit"} for name, policy in POLICIES.items()}
+    busy.policies["rate_limit"]["use"] = "/course/02_fixed_window/exercise.py:FixedWindow"
+
+    async def check(pilot: Pilot[None]) -> None:
+        await pilot.press("x")
+        await fake.done(pilot)
+        await pilot.press("down", "enter")
+        await fake.done(pilot)
+        fake.app.touch()
+        fake.app.frame()
+
+    assert snap_compare(fake.app, terminal_size=size, run_before=check)
 
 
 def test_a_breaker_open_and_a_service_down(snap_compare: Compare, gateway: FakeGateway) -> None:

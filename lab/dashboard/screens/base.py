@@ -31,6 +31,8 @@ class LabScreen(Screen[None]):
     """Actions that change something in the gateway: without control they are not there."""
     needs_stack: ClassVar[set[str]] = set()
     """Actions on processes that the dashboard must have started itself."""
+    needs_trouble: ClassVar[set[str]] = set()
+    """Actions that set faults or run a load."""
     help: ClassVar[str] = ""
     """What the screen shows and how to read it, in Markdown, for the help page."""
 
@@ -63,6 +65,8 @@ class LabScreen(Screen[None]):
             return self.dashboard.control is not None
         if action in self.needs_stack:
             return self.dashboard.stack is not None
+        if action in self.needs_trouble:
+            return self.dashboard.trouble is not None
         return True
 
     def body(self) -> ComposeResult:

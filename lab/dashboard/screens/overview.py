@@ -10,6 +10,7 @@ from textual.containers import Grid
 
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
+from lab.dashboard.screens.quick import BREAK
 from lab.dashboard.widgets.chart import Chart, Series, Timeline
 from lab.dashboard.widgets.events import EventLines
 from lab.dashboard.widgets.log import AccessLog
@@ -38,10 +39,15 @@ last two seconds.
 Below: charts of the last minutes, in a small window behind **c**; under them each breaker's state over time,
 `─` closed, `▒` half-open, `█` open. The coloured ground marks where a fault or a load was on. Then the
 processes, and the access log, the newest exchange last.
+
+One key, one failure: **l** makes service A slow, **e** lets it answer 500, **h** hang, **r** refuse
+connections, **k** kills it; each lasts 30 seconds, or until the key is pressed again. **A L C B R** switch a
+policy off and on. **!** undoes everything.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "charts", "Charts", tooltip="Charts instead of processes and log, and back"),
+        *BREAK,
     ]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
 

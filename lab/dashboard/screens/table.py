@@ -32,7 +32,10 @@ SCREENS: list[Entry] = [
     Entry("4", "cache", "Cache", "lab.dashboard.screens.cache:Cache"),
     Entry("5", "policies", "Policies", "lab.dashboard.screens.policies:Policies"),
     Entry("6", "processes", "Processes", "lab.dashboard.screens.processes:Processes"),
+    Entry("7", "faults", "Faults", "lab.dashboard.screens.faults:Faults"),
+    Entry("8", "load", "Load", "lab.dashboard.screens.load:Load"),
     Entry("9", "scenarios", "Scenarios", "lab.dashboard.screens.scenarios:Scenarios"),
     Entry("0", "events", "Events", "lab.dashboard.screens.events:Events"),
+    Entry("x", "exercises", "Exercises", "lab.dashboard.screens.exercises:Exercises"),
     Entry("v", "present", "Present", "lab.dashboard.screens.present:Present"),
 ]

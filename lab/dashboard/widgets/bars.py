@@ -122,7 +122,7 @@ class Keys(Static):
         """`o Open  c Close …  ? Help  q Quit`"""
         active = [a for a in self.screen.active_bindings.values() if a.enabled and a.binding.show]
         active.sort(key=lambda a: a.node is self.app)
-        always = [a for a in active if a.binding.action in ("help", "quit")]
+        always = [a for a in active if a.binding.action in ("panic", "help", "quit")]
         shown = [a for a in active if a not in always]
         names = {id(a): self.app.get_key_display(a.binding) for a in active}
         width = {id(a): len(names[id(a)]) + len(a.binding.description) + 3 for a in active}

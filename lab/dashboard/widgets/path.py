@@ -9,7 +9,7 @@ from textual.content import Content
 
 from lab.dashboard import text
 from lab.dashboard.state import View, ratio
-from lab.dashboard.text import BAD, DIM, GOOD, STRONG, WARN, line
+from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, STRONG, WARN, line
 from lab.dashboard.widgets.panel import Panel
 
 STAGES = 6
@@ -67,11 +67,19 @@ def _box(title: Content, rows: list[Content], width: int, style: str = DIM) -> l
 
 def _gateway(view: View, width: int) -> list[Content]:
     known = bool(view.policies)
-    rows = [
-        line((f"{name:<9}", STRONG), draw(view, width > 50) if known else ("–", DIM)) for name, draw in DRAWN
-    ]
+    rows = [line(*_name(view, name), draw(view, width > 50) if known else ("–", DIM)) for name, draw in DRAWN]
     where = f" pid {view.pid} · up {text.span(view.uptime)}" if view.pid and width > 45 else ""
     return _box(line(("gateway", STRONG), (where, DIM)), rows, width)
+
+
+SECTIONS = {"limit": "rate_limit"}
+"""Stage → its policy's name, where that is another."""
+
+
+def _name(view: View, stage: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The stage's name, with a star where the student's own class is plugged in."""
+    plugged = view.policies.get(SECTIONS.get(stage, stage), {}).get("plugged")
+    return (stage, STRONG), (f"{'★' if plugged else '':<{9 - len(stage)}}", ACCENT)
 
 
 def _policy(view: View, name: str) -> dict[str, Any] | None:

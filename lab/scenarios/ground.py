@@ -10,11 +10,13 @@ from pathlib import Path
 from lab.errors import UserError
 from lab.launcher import ports as port_table
 from lab.launcher import runfile
+from lab.launcher.ports import PortInUse
 from lab.launcher.stack import Stack
 from lab.scenarios import undo
 from lab.scenarios.play import Play
 
 START_TIMEOUT = 20.0
+ATTEMPTS = 3
 
 CONFIG = {
     "GATEWAY_CONFIG": "",
@@ -53,15 +55,28 @@ async def own_stack(home: Path | None = None) -> AsyncIterator[Ground]:
     """A stack on free ports that ends with the block. Raises `UserError` where it does not start."""
     # No run file: nobody should attach to something that is gone in a moment.
     home = home or runfile.home() / "scenarios"
-    stack = Stack(ports=port_table.free(), env=CONFIG, home=home, announce=False)
+    stack = await _start(home)
     try:
-        await stack.start()
         if not await stack.wait_healthy(START_TIMEOUT):
             unwell = next(p for p in stack.processes.values() if p.state != "healthy")
             raise UserError(f"the lab did not start: {unwell.name}: {unwell.detail} (logs: {home / 'logs'})")
         yield of(stack)
     finally:
         await stack.stop()
+
+
+async def _start(home: Path) -> Stack:
+    """A stack whose processes were launched; a free port may be taken by somebody else in between."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        stack = Stack(ports=port_table.free(), env=CONFIG, home=home, announce=False)
+        try:
+            await stack.start()
+        except PortInUse:
+            if not attempts_left:
+                raise
+        else:
+            return stack
+    raise AssertionError("the last attempt returns or raises")
 
 
 def of(stack: Stack, folder: Path | None = None) -> Ground:

@@ -58,8 +58,8 @@ def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch, arguments, told):
 def test_the_exit_status_says_whether_all_came_true(tmp_path, without, status):
     child = start(tmp_path, "partial-outage", "--cure", "on", "--json", *without)
     out, err = child.communicate(timeout=50)
+    assert child.returncode == status, out + err
     document = json.loads(out)
-    assert child.returncode == status, err
     assert document["ok"] is (status == 0)
     assert [play["cured"] for play in document["plays"]] == [True]
     assert bool(document["plays"][0]["missed"]) is (status == 1)

@@ -238,13 +238,13 @@ class Agent:
         from lab.exercises.serving import Server
 
         with environment(env):
-            # Loaded anew: an application reads its configuration when it is loaded.
+            # Loaded anew: an application reads its configuration when it is loaded, or when it starts.
             app = getattr(load_file(self.path), name, None)
-        if app is None:
-            raise Complaint(f"{self.path.name} has no {name}")
-        server = Server(app)
-        self._served.append(server)
-        server.start()
+            if app is None:
+                raise Complaint(f"{self.path.name} has no {name}")
+            server = Server(app)
+            self._served.append(server)
+            server.start()
         return {"host": server.host, "port": server.port}
 
     # -- errors ----------------------------------------------------------------------------------------------

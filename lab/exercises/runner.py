@@ -1,7 +1,9 @@
 """Runs the checks of an exercise in worker processes and puts their messages together to a report.
 
-A worker is spent by one run. A runner that is kept (as `lab watch` does) has the next one ready before it is
-needed: from a saved file to its verdict takes the checks' own time.
+A worker is spent by one run, so nothing that a submission leaves behind reaches the next. A runner that is
+kept (as `lab watch` does) has the next worker ready before it is needed: from a saved file to its verdict
+takes the checks' own time. With `reuse`, for files that are known to be harmless, one worker does them all
+until one of them ends it; what they print is not kept.
 """
 
 from __future__ import annotations
@@ -25,9 +27,6 @@ PRINTED = 4000
 """Characters of a submission's output that are kept."""
 READY = 30.0
 """Seconds that a worker may take to start, on a machine that is busy."""
-PATIENCE = 2
-"""Checks that may hang before the rest gets only `SHORT` seconds each."""
-SHORT = 1.0
 
 
 @dataclass
@@ -97,7 +96,7 @@ class Worker:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.close()
+            self._process.stdin.flush()
         except OSError:
             pass  # it has ended: that is the next message
 
@@ -122,10 +121,11 @@ class Worker:
 class Runner:
     """Checks submissions of one exercise. To be closed."""
 
-    def __init__(self, exercise: Exercise, *, keep_spare: bool = False) -> None:
+    def __init__(self, exercise: Exercise, *, keep_spare: bool = False, reuse: bool = False) -> None:
         self.exercise = exercise
         self._keep_spare = keep_spare
-        self._spare: Worker | None = Worker(exercise)
+        self._reuse = reuse
+        self._spare: Worker | None = self._start()
 
     def __enter__(self) -> Runner:
         return self
@@ -138,8 +138,11 @@ class Runner:
             self._spare.close()
             self._spare = None
 
+    def _start(self) -> Worker:
+        return Worker(self.exercise)
+
     def _worker(self) -> Worker:
-        worker, self._spare = self._spare or Worker(self.exercise), None
+        worker, self._spare = self._spare or self._start(), None
         return worker
 
     def run(
@@ -157,14 +160,18 @@ class Runner:
         run = _Run(self.exercise, (file or self.exercise.file).resolve(), hidden, each)
         while run.waiting and not run.report.problem:
             worker = self._worker()
+            survived = False
             try:
-                run.go_on(worker)
+                survived = run.go_on(worker)
             finally:
-                worker.close()
-                run.report.printed = (run.report.printed + worker.printed)[:PRINTED]
+                if survived and self._reuse:
+                    self._spare = worker
+                else:
+                    worker.close()
+                    run.report.printed = (run.report.printed + worker.printed)[:PRINTED]
         run.give_up()
-        if self._keep_spare:
-            self._spare = Worker(self.exercise)
+        if self._keep_spare and self._spare is None:
+            self._spare = self._start()
         run.report.seconds = time.monotonic() - began
         return run.report
 
@@ -179,7 +186,6 @@ class _Run:
     each: Callable[[kit.Result], None]
     report: Report = field(init=False)
     waiting: list[kit.Check] = field(init=False)
-    hangs: int = 0
 
     def __post_init__(self) -> None:
         self.report = Report(self.exercise, self.file, [])
@@ -187,11 +193,11 @@ class _Run:
         if not self.file.is_file():
             self.report.problem = f"there is no file {self.file}"
 
-    def go_on(self, worker: Worker) -> None:
-        """Let a worker do as many of the waiting checks as it survives."""
+    def go_on(self, worker: Worker) -> bool:
+        """Let a worker do as many of the waiting checks as it survives; the value is whether it did."""
         self._skip()
         if not self.waiting:
-            return None
+            return True
         checks = {check.name: check for check in self.waiting}
         current: kit.Check = LOAD
         left = READY
@@ -200,7 +206,8 @@ class _Run:
             try:
                 message = worker.next(left)
             except queue.Empty:
-                return self._lost(current, "hung", "")
+                self._lost(current, "hung", "")
+                return False
             match message:
                 case {"ready": _}:
                     left = LOAD.limit + GRACE
@@ -208,26 +215,23 @@ class _Run:
                     left = READY
                 case {"unloadable": raised}:
                     self.report.problem = f"exercise.py cannot be loaded: {kit.Raised(raised).sentence()}"
-                    return None
+                    return False
                 case {"begin": name, "limit": limit}:
                     current = checks[name]
                     self._skip()
-                    if current not in self.waiting:
-                        # What it builds on failed in this very worker: its result does not count.
-                        pass
-                    limit = SHORT if self.hangs >= PATIENCE else limit
                     left = limit + GRACE
                 case {"result": values}:
-                    result = kit.Result(**values)
-                    if current in self.waiting:
-                        self._add(current, result)
+                    self._add(current, kit.Result(**values))
                     left = READY
-                case {"hung": name, "at": at}:
-                    return self._lost(current, "hung", at)
+                case {"hung": _, "at": at}:
+                    self._lost(current, "hung", at)
+                    return False
                 case {"done": _}:
-                    return self._skip()
+                    self._skip()
+                    return True
                 case None:
-                    return self._lost(current, "crashed", "")
+                    self._lost(current, "crashed", "")
+                    return False
 
     def _add(self, check: kit.Check, result: kit.Result) -> None:
         self.waiting.remove(check)
@@ -246,22 +250,19 @@ class _Run:
     def _lost(self, check: kit.Check, status: kit.Status, at: str) -> None:
         where = f", at {at}" if at else ""
         if status == "hung":
-            self.hangs += 1
-            limit = f"{SHORT if self.hangs > PATIENCE else check.limit:g}"
-            text = f"it was still running after {limit} seconds{where}"
+            text = f"it was still running after {check.limit:g} seconds{where}"
         else:
             text = "it ended the Python process (os._exit, or a crash of the interpreter)"
         if check is LOAD:
             self.report.problem = f"exercise.py cannot be loaded: {text}"
-        elif check in self.waiting:
+        elif check in self.waiting:  # else it ended after its last check
             failure = kit.Failure("an answer", text, sent="", look="" if status == "hung" else check.look)
             self._add(check, kit.failed(check, failure, status=status))
 
     def give_up(self) -> None:
         """Bring the results into the checks' order; with a file that cannot be loaded, all have failed."""
         if self.report.problem:
-            failure = kit.Failure("a file that can be loaded", self.report.problem, sent="")
             for check in list(self.waiting):
-                self._add(check, kit.failed(check, failure, status="crashed"))
+                self._add(check, kit.unloaded(check, self.report.problem))
         order = {check.name: place for place, check in enumerate(self.exercise.checks())}
         self.report.results.sort(key=lambda result: order[result.name])

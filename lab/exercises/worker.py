@@ -1,8 +1,9 @@
 """A process that runs checks: `python -m lab.exercises.worker NUMBER`.
 
-It first imports what the exercise's starter imports, says that it is ready, and then waits for a job on its
-standard input, one JSON line: {"file": path of the submission, "checks": names}. Results go to what was its
-standard output, one JSON line each; what the submission prints goes to standard error and does no harm.
+It first imports what the exercise's starter imports, says that it is ready, and then waits for jobs on what
+was its standard input, one JSON line each: {"file": path of the submission, "checks": names}. Results go to
+what was its standard output, one JSON line each; what the submission prints goes to standard error and does
+no harm. A check that builds on one that failed is left out.
 
 A check that takes longer than it may is reported by a thread, with the line at which the submission was, and
 ends the process: nothing else ends an endless loop. Whoever started the worker goes on with a new one.
@@ -37,11 +38,10 @@ LOAD = kit.Check("load", lambda: None, 0, "", False, (), "", "", 5.0)
 def main(number: str) -> None:
     exercise = find(number)
     preload(exercise.starter)
-    channel = private_channel()
+    jobs, channel = private_jobs(), private_channel()
     tell(channel, {"ready": True})
-    job = json.loads(sys.stdin.readline() or "null")
-    silence_stdin()
-    if job is not None:
+    for line in jobs:
+        job = json.loads(line)
         for message in run(exercise, Path(job["file"]), job["checks"], channel):
             tell(channel, message)
         tell(channel, {"done": True})
@@ -60,12 +60,14 @@ def private_channel() -> TextIO:
     return channel
 
 
-def silence_stdin() -> None:
-    """`input()` in a submission meets the end of the file."""
+def private_jobs() -> TextIO:
+    """What was standard input, for jobs only; from now on `input()` meets the end of the file."""
+    jobs = os.fdopen(os.dup(0), encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     sys.stdin = io.StringIO()
+    return jobs
 
 
 def tell(channel: TextIO, message: dict[str, Any]) -> None:
@@ -96,8 +98,12 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
         return
     yield {"loaded": True}
     checks = {check.name: check for check in exercise.checks()}
+    not_passed: set[str] = set()
     for name in names:
         check = checks[name]
+        if not_passed.intersection(check.after):
+            not_passed.add(name)
+            continue
         yield {"begin": name, "limit": check.limit}
         began = time.perf_counter()
         with guard.watch(check):
@@ -106,6 +112,8 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
                 result = kit.execute(check, kit.LocalChannel(agent))
             finally:
                 agent.handle("stop", {})
+        if not result.passed:
+            not_passed.add(name)
         yield {"result": asdict(result) | {"seconds": time.perf_counter() - began}}
 
 

@@ -6,36 +6,58 @@ An exercise that is added to the manifest is tested by this file without a chang
 from __future__ import annotations
 
 import re
-from functools import cache
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.exercises import hints
-from lab.exercises.catalog import Exercise, exercises
+from lab.exercises.catalog import STARTERS, Exercise, exercises
 from lab.exercises.runner import Report, Runner
 
 COURSE = exercises()
 VARIANTS = Path(__file__).parent / "variants"
+
+
+def correct(exercise: Exercise) -> list[Path]:
+    return [exercise.solution, *sorted((VARIANTS / exercise.name).glob("*.py"))]
+
+
 every = pytest.mark.parametrize("exercise", COURSE, ids=lambda exercise: exercise.name)
 every_mistake = pytest.mark.parametrize(
     ("exercise", "path"),
     [pytest.param(e, path, id=f"{e.name}-{path.stem}") for e in COURSE for path in e.mistakes],
 )
-every_correct = pytest.mark.parametrize(
-    ("exercise", "path"),
-    [
-        pytest.param(e, path, id=f"{e.name}-{path.stem}")
-        for e in COURSE
-        for path in (e.solution, *sorted((VARIANTS / e.name).glob("*.py")))
-    ],
-)
 
 
-@cache
-def run(exercise: Exercise, path: Path) -> Report:
-    with Runner(exercise) as runner:
-        return runner.run(path)
+class Desk:
+    """Checks any file once, with one worker for all files of an exercise."""
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, Path], Report] = {}
+        self._runner: Runner | None = None
+
+    def report(self, exercise: Exercise, path: Path) -> Report:
+        key = exercise.name, path
+        if key not in self._reports:
+            if self._runner is None or self._runner.exercise != exercise:
+                self.close()
+                self._runner = Runner(exercise, reuse=True)
+            self._reports[key] = self._runner.run(path)
+        return self._reports[key]
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.close()
 
 
 def declared(path: Path) -> dict[str, str]:
@@ -48,35 +70,41 @@ def declared(path: Path) -> dict[str, str]:
     return found
 
 
-@every
-def test_the_starter_brings_nothing(exercise: Exercise) -> None:
-    report = run(exercise, exercise.file)
-    assert [result.name for result in report.results if result.points] == []
-    assert report.problem == "", "a starter loads, so that its first failure is about the task"
+# In the order in which one worker can take them.
+FILES = [
+    pytest.param(exercise, kind, path, id=f"{exercise.name}-{path.parent.name}-{path.stem}")
+    for exercise in COURSE
+    for kind, paths in (
+        ("starter", [STARTERS / f"{exercise.name}.txt"]),
+        ("correct", correct(exercise)),
+        ("mistake", exercise.mistakes),
+    )
+    for path in paths
+]
 
 
-@every_correct
-def test_what_is_correct_brings_everything(exercise: Exercise, path: Path) -> None:
-    report = run(exercise, path)
-    assert [f"{result.name}\n{result.text}" for result in report.results if not result.passed] == []
-    assert report.points == exercise.points
+@pytest.mark.parametrize(("exercise", "kind", "path"), FILES)
+def test_a_file_gets_the_verdict_that_it_deserves(
+    desk: Desk, exercise: Exercise, kind: str, path: Path
+) -> None:
+    report = desk.report(exercise, path)
+    if kind == "starter":
+        assert [result.name for result in report.results if result.points] == []
+        assert report.problem == "", "a starter loads, so that its first failure is about the task"
+    elif kind == "correct":
+        assert [f"{result.name}\n{result.text}" for result in report.results if not result.passed] == []
+        assert report.points == exercise.points
+    else:
+        failed = [result for result in report.results if result.status not in ("passed", "skipped")]
+        wanted = declared(path)
+        assert wanted["rejected by"] in [result.name for result in failed]
+        # The first failure is what a student reads, and its hint comes first.
+        assert failed[0].mistake == wanted.get("recognised as", failed[0].mistake)
 
 
 @every_mistake
-def test_a_mistake_is_rejected_by_its_check(exercise: Exercise, path: Path) -> None:
-    wanted = declared(path)
-    report = run(exercise, path)
-    failed = {result.name: result for result in report.results if result.status not in ("passed", "skipped")}
-    assert wanted["rejected by"] in failed, f"rejected by {list(failed)}"
-    # It is the first failure that a student reads, and whose hint comes first.
-    first = next(iter(failed.values()))
-    if "recognised as" in wanted:
-        assert first.mistake == wanted["recognised as"]
-
-
-@every_mistake
-def test_messages_speak_of_the_task_and_not_of_the_checks(exercise: Exercise, path: Path) -> None:
-    for result in run(exercise, path).results:
+def test_messages_speak_of_the_task_and_not_of_the_checks(desk: Desk, exercise: Exercise, path: Path) -> None:
+    for result in desk.report(exercise, path).results:
         if result.passed:
             continue
         assert not re.search(r"Traceback|assert|lab/|checks\.py|conftest|0x[0-9a-f]{6}", result.text)
@@ -112,6 +140,14 @@ def test_the_folder_is_complete(exercise: Exercise) -> None:
 
 @every
 def test_the_starter_is_the_packages_own_copy(exercise: Exercise) -> None:
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not there to say whether a student has begun")
+    asked = subprocess.run(
+        [git, "diff", "--quiet", "HEAD", "--", exercise.file], cwd=exercise.folder, check=False
+    )
+    if asked.returncode != 0:
+        pytest.skip("git says that the file was changed, or that this is no clone")
     assert exercise.file.read_bytes() == exercise.starter, "run: python -m lab.exercises.starters"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from lab.exercises import kit
 from lab.exercises import runner as runner_module
 from lab.exercises.catalog import find
 from lab.exercises.runner import Report, Runner
@@ -149,3 +152,53 @@ def test_a_runner_that_is_kept_runs_again(tmp_path: Path) -> None:
         assert not runner.run(EXERCISE.mistakes[0]).passed
         assert runner.run(EXERCISE.solution).passed
     assert heard == ALL
+
+
+def test_one_worker_can_do_many_files(tmp_path: Path) -> None:
+    class Counting(Runner):
+        started = 0
+
+        def _start(self) -> runner_module.Worker:
+            self.started += 1
+            return super()._start()
+
+    endless = tmp_path / "endless.py"
+    endless.write_text(around("while now == 107.5: pass"), encoding="utf-8")
+    with Counting(EXERCISE, reuse=True) as runner:
+        assert runner.run(EXERCISE.solution).passed
+        assert not runner.run(EXERCISE.mistakes[0]).passed
+        assert runner.run(EXERCISE.solution).passed
+        assert runner.started == 1
+        assert not runner.run(endless).passed
+        assert runner.run(EXERCISE.solution).passed
+        assert runner.started == 2
+
+
+class Scripted:
+    """Stands in for a worker: its messages, and how long each was waited for."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.messages = list(messages)
+        self.waits: list[float] = []
+
+    def send(self, job: dict[str, Any]) -> None:
+        self.checks: list[str] = job["checks"]
+
+    def next(self, timeout: float) -> dict[str, Any]:
+        self.waits.append(timeout)
+        return self.messages.pop(0)
+
+
+def test_a_check_has_its_whole_time_however_many_hung_before() -> None:
+    run = runner_module._Run(EXERCISE, EXERCISE.solution, True, lambda result: None)
+    run.waiting = [kit.Check(f"test_{n}", lambda: None, 1, "", False, (), "", "", 3.0) for n in range(4)]
+    for check in list(run.waiting[:3]):
+        worker = Scripted({"begin": check.name, "limit": check.limit}, {"hung": check.name, "at": ""})
+        run.go_on(cast(runner_module.Worker, worker))
+    assert [result.status for result in run.report.results] == ["hung"] * 3
+    (last,) = run.waiting
+    passed = asdict(kit.Result(last.name, "passed", last.points, last.points))
+    worker = Scripted({"begin": last.name, "limit": last.limit}, {"result": passed}, {"done": True})
+    assert run.go_on(cast(runner_module.Worker, worker))
+    assert worker.waits[1] > last.limit
+    assert last.name in worker.checks

@@ -144,11 +144,12 @@ def exercises(json_: bool) -> None:
         ]
         click.echo(json.dumps({"exercises": listed, "next": following.name if following else None}, indent=2))
         return
+    width = max(len(s.exercise.title) for s in standings)
     for s in standings:
         sign = {"done": click.style("✓", fg="green"), "begun": click.style("▸", fg="yellow")}.get(
             s.state, " "
         )
-        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<25} {s.exercise.summary}")
+        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<{width}} {s.exercise.summary}")
     click.echo(f"\n   {bar(standings)}")
     if following is not None:
         task = f"exercises/{following.folder.name}/README.md"

@@ -51,7 +51,7 @@ h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.05rem; margin: 1.5rem 0 .2rem; }}
 svg {{ width: 100%; height: auto; }} svg text {{ font: 11px system-ui, sans-serif; fill: #777; }}
 table {{ border-collapse: collapse; }} td, th {{ text-align: left; padding: .15rem 1rem .15rem 0; }}
 td:first-child {{ color: #777; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-.key {{ font-size: .85rem; }} 
+.key {{ font-size: .85rem; }}
 .band {{ fill: #f3d9a4; opacity: .6; }} .grid {{ stroke: #ddd; }}
 @media (prefers-color-scheme: dark) {{
 body {{ color: #ddd; background: #16181c; }} .band {{ fill: #5b4517; }} .grid {{ stroke: #333; }} }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time as _time
 from typing import Any
 
@@ -100,6 +101,11 @@ def size(count_of_bytes: float | None) -> str:
             return f"{count_of_bytes:.{0 if unit == 'B' or count_of_bytes >= 10 else 1}f} {unit}"
         count_of_bytes /= 1024
     return f"{count_of_bytes:.1f} GiB"
+
+
+def masked(words: str) -> str:
+    """`/items?token=abc&page=2` → `/items?token=…&page=…`: what stands in a query may be a secret."""
+    return re.sub(r"([?&][^=&\s]*=)[^&\s]+", r"\1…", words)
 
 
 def clock(unix: float) -> str:

@@ -47,8 +47,8 @@ time. Where Locust is the bottleneck, its figures say so. **!** kills the load a
     AUTO_FOCUS = "#shapes"
 
     DEFAULT_CSS = """
-    Load #shapes { height: auto; max-height: 8; }
-    Load #figures { height: auto; max-height: 4; margin: 1 0; }
+    Load #shapes { height: 8; }
+    Load #figures { height: 3; margin: 1 0; }
     Load Chart { height: 1fr; }
     """
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.app import ComposeResult
 from textual.containers import Grid, Vertical
+from textual.content import Content
+from textual.geometry import Size
 from textual.widgets import Digits, Label
 
 from lab.dashboard import text
@@ -13,6 +17,7 @@ from lab.dashboard.text import DIM, line
 from lab.dashboard.widgets.bars import Line
 from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import EventLines
+from lab.dashboard.widgets.panel import Panel
 
 
 class Figure(Vertical):
@@ -43,13 +48,45 @@ class Figure(Vertical):
             digits.update(value)
 
 
+class Narration(Panel):
+    """What a scenario says that it does now, until it is over. Of no height in between."""
+
+    DEFAULT_CSS = "Narration { height: auto; padding: 0 2; text-style: bold; color: $text-accent; }"
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many rows as its words need."""
+        return len(textwrap.wrap(narrated(self.view), width)) if self.view else 0
+
+    def watch_view(self, old: View | None, new: View | None) -> None:
+        """Its words, and with them its height, may be others."""
+        self.refresh(layout=True)
+
+    def lines(self, view: View, width: int, height: int) -> list[Content]:
+        """The words."""
+        return [line(row) for row in textwrap.wrap(narrated(view), width)]
+
+
+TOLD = 30.0
+"""Seconds for which a step's words stand; no step of a scenario lasts longer."""
+
+
+def narrated(view: View) -> str:
+    """The newest step that a scenario told of; empty where none is being played."""
+    for event in reversed(view.events):
+        if event.get("kind") == "note" and event.get("source") == "scenario":
+            fresh = event.get("action") == "says" and view.time - event["time"] < TOLD
+            return text.masked(str(event.get("text") or "")) if fresh else ""
+    return ""
+
+
 class Present(LabScreen):
     """Six figures, the breakers over time, what happened last."""
 
     mode = "present"
     help = """
 For a projector. The figures are those of the last two seconds; below are the breakers over time, what
-happened last, and the last keys that were pressed, so that the room can follow. **f** freezes the picture on
+happened last, and the last keys that were pressed, so that the room can follow. While a scenario is played,
+it says here, step by step, what it does. **f** freezes the picture on
 every screen, while everything goes on behind it.
 """
     DEFAULT_CSS = """
@@ -66,6 +103,7 @@ every screen, while everything goes on behind it.
             yield Figure("p95, ms")
             yield Figure("asked of services/s")
             yield Figure("failed or rejected/s", "bad")
+        yield Narration()
         yield Timeline()
         yield EventLines()
         yield Line(id="keys")

@@ -27,7 +27,7 @@ def describe(event: dict[str, Any]) -> Content:
     """What happened, in a few words: `service-a breaker closed → open  5 failures in a row`."""
     kind = str(event.get("kind", ""))
     subject = text.short(str(event.get("service") or event.get("name") or ""))
-    reason = str(event.get("reason") or "")
+    reason = text.masked(str(event.get("reason") or ""))
     if "to" in event:
         old, new = str(event.get("from", "?")).replace("_", "-"), str(event["to"]).replace("_", "-")
         return line(
@@ -38,12 +38,14 @@ def describe(event: dict[str, Any]) -> Content:
         )
     if kind == "note":
         source = str(event.get("source") or "note")
-        parts = (str(event.get("action") or ""), str(event.get("text") or ""))
+        parts = (str(event.get("action") or ""), text.masked(str(event.get("text") or "")))
         return line(
             (f"{source} ", ACCENT), (f"{subject} " if subject else "", "bold"), " ".join(parts).strip()
         )
     action = str(event.get("action", ""))
-    detail = event.get("path") or ("" if "entries" not in event else f"{event['entries']} entries")
+    detail = text.masked(str(event.get("path") or "")) or (
+        "" if "entries" not in event else f"{event['entries']} entries"
+    )
     return line(
         (f"{subject} " if subject else "", "bold"),
         f"{kind} ",

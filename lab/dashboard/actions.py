@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.widgets import Input
 
 from lab.dashboard.client import ControlError
 from lab.dashboard.state import View
@@ -91,8 +90,6 @@ class Acting(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for what this dashboard may not do are not there at all."""
-        if action == "panic" and isinstance(self.focused, Input):
-            return False  # there it is a letter
         return action not in NEEDS or getattr(self, NEEDS[action], None) is not None
 
     def touch(self) -> None:

@@ -8,10 +8,9 @@ to write one.
 
 import sys
 
-from lab.policies.auth import Authentication
-
 from lab.control import Gateway
 from lab.policies.access_log import AccessLog
+from lab.policies.auth import Authentication
 from lab.policies.breaker import CircuitBreaker
 from lab.policies.bulkhead import Bulkhead
 from lab.policies.cache import Cache

@@ -277,6 +277,19 @@ def test_row_60_a_larger_message_is_1009(other: Gateway, behind, side: str, whol
         (frame(CLOSE, b"x", mask=True), 1002),
         (frame(CLOSE, b"\x03\xe8\xff", mask=True), (1002, 1007)),
     ],
+    # The masks are random, and so must not be part of the tests' names.
+    ids=[
+        "bad utf-8",
+        "unmasked",
+        "reserved bit",
+        "reserved opcode",
+        "nothing to continue",
+        "long ping",
+        "ping in pieces",
+        "text inside text",
+        "half a close code",
+        "bad reason",
+    ],
 )
 def test_row_60_frames_against_the_protocol_end_it(
     gateway: Gateway, service: Service, raw: bytes, code: int | tuple[int, ...]

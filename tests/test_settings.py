@@ -252,7 +252,8 @@ def test_an_override_without_a_name_stops_the_start(variable: str) -> None:
         ),
         (
             "cache: {a: 1, b: 2}\nc: 3",
-            "cache.a: unknown key; valid: enabled, use, ttl, max_entries, max_body, coalesce (and 2 more)",
+            "cache.a: unknown key; valid: enabled, use, ttl, max_entries, max_body, stale_if_error, coalesce"
+            " (and 2 more)",
         ),
         (
             "cache: {ttl: '${NOPE}'}",

@@ -218,10 +218,7 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of the request header `name` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return header(self.headers, name)
 
 
 class Tunnel(Protocol):
@@ -262,10 +259,7 @@ class Response:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of the response header `name` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return header(self.headers, name)
 
     def on_end(self, callback: OnEnd) -> None:
         """Call `callback(error)` once, when the last byte is out (error None) or the exchange broke off.
@@ -323,7 +317,6 @@ def ignore(kind: str, **data: Any) -> None:
     """An `Emit` that nobody listens to."""
 
 
-JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 

@@ -148,7 +148,8 @@ def launcher_of(arguments: list[str]) -> int | None:
 def is_launcher(pid: int, child: psutil.Process) -> bool:
     """Whether `pid` is still the process that started `child`, not a later one of the same number."""
     try:
-        return psutil.Process(pid).create_time() <= child.create_time()
+        parent = psutil.Process(pid)
+        return parent.status() != psutil.STATUS_ZOMBIE and parent.create_time() <= child.create_time()
     except psutil.Error:
         return False
 

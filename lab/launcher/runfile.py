@@ -29,10 +29,20 @@ class Run:
 
     @property
     def alive(self) -> bool:
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
-        except psutil.Error:
-            return False
+        return lives(self.pid, self.started)
+
+
+def lives(pid: int, created: float) -> bool:
+    """Whether process `pid` still runs and is the one that was created at `created`, in Unix seconds.
+
+    One that ended without being waited for (a zombie) does not run: in a container whose first process
+    collects nobody, those that were killed stay in the table for ever.
+    """
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - created) < 1.0
+    except psutil.Error:
+        return False
 
 
 def home() -> Path:

@@ -126,8 +126,4 @@ async def leftover(folder: Path | None = None) -> bool:
 
 def _is_playing(before: Before) -> bool:
     """Whether the runner that wrote it down still lives, and is another process than this one."""
-    try:
-        alive = abs(psutil.Process(before.pid).create_time() - before.born) < 1.0
-    except psutil.Error:
-        return False
-    return alive and before.pid != os.getpid()
+    return before.pid != os.getpid() and runfile.lives(before.pid, before.born)

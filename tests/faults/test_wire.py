@@ -20,6 +20,7 @@ from lab.faults.client import FaultClient
 from lab.faults.listener import side_door
 from lab.faults.model import FaultError
 from tests.faults.world import PATIENCE, Raw, get, running
+from tests.processes import survivors
 
 SOON = 1.0
 """Seconds in which a clear must have worked; 0.2 are promised, and met where the machine is not busy."""
@@ -292,7 +293,7 @@ async def test_a_stopped_process_that_is_killed_leaves_no_watchdog() -> None:
             await faults.set("service-a", {"kind": "stop", "ttl": 600})
             [watchdog] = psutil.Process(child.pid).children()
             child.kill()
-            await asyncio.to_thread(watchdog.wait, PATIENCE)
+            assert await asyncio.to_thread(survivors, [watchdog], PATIENCE) == []
 
 
 CLIENT = """

@@ -14,6 +14,7 @@ import pytest
 from lab import cli
 from lab.grading import commands, pool, run
 from lab.grading.sandbox import GraderProblem
+from tests.processes import survivors
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -169,8 +170,7 @@ def test_a_run_that_is_killed_is_taken_up_where_it_was(handed_in, tmp_path, fixe
     below = psutil.Process(first.pid).children(recursive=True) if first.poll() is None else []
     first.send_signal(signal.SIGKILL)
     first.wait()
-    _, alive = psutil.wait_procs(below, timeout=20)
-    assert alive == []
+    assert survivors(below, 20) == []
     with open(journal, "a", encoding="utf-8") as file:
         file.write('{"name": "more03", "checks": [{"exer')  # as if it had been killed while it wrote
     head, known = run.load(journal)

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from lab.grading.channel import RemoteChannel
 from lab.grading.sandbox import LACKING, Limits, Sandboxes
+from tests.processes import survivors
 
 LOOKER = """
 import json, os, pathlib, socket, sys
@@ -229,17 +229,7 @@ def test_without_namespaces_everything_still_ends(work, solution):
         assert len(keeper) >= 3  # the keeper, the submission, its daemon
         sandbox.end()
         # The keeper reports before it ends itself, and is a zombie until the next sandbox is asked for.
-        deadline = time.monotonic() + 10
-        while left := [process for process in keeper if not ended(process)]:
-            assert time.monotonic() < deadline, left
-            psutil.wait_procs(left, timeout=0.02)
-
-
-def ended(process):
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        assert survivors(keeper) == []
 
 
 def children_of(sandboxes):
@@ -301,8 +291,7 @@ def test_a_grader_that_is_killed_leaves_no_process(work):
     grader.wait()
     grader.stdin.close()
     grader.stdout.close()
-    _, alive = psutil.wait_procs(below, timeout=10)
-    assert alive == []
+    assert survivors(below) == []
 
 
 def test_threads_in_the_grader_do_no_harm(sandboxes, work):

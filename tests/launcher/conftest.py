@@ -8,6 +8,7 @@ import pytest
 
 from lab.launcher import ports
 from lab.launcher.stack import Stack
+from tests.processes import ended
 
 HERE = Path(__file__).parent
 APPS = dict.fromkeys(("service-a", "service-b", "gateway"), "standin:app")
@@ -23,7 +24,7 @@ async def until(condition, timeout=10.0):
 def gone(pid):
     """True where no process `pid` runs any more."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return ended(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return True
 

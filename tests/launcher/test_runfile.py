@@ -1,8 +1,10 @@
 import json
 import os
 import stat
+import subprocess
 import sys
 
+import psutil
 import pytest
 
 from lab.launcher import runfile
@@ -69,6 +71,19 @@ def test_a_stack_that_runs_is_not_displaced(tmp_path):
     assert runfile.read(tmp_path).admin_token == "first"
     runfile.remove(tmp_path)
     assert runfile.read(tmp_path) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="no process stays when it has ended")
+def test_who_was_killed_and_not_waited_for_lives_no_more():
+    child = psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    created = child.create_time()
+    assert runfile.lives(child.pid, created)
+    assert not runfile.lives(child.pid, created - 100)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # until it has ended; it stays a zombie
+    lives = runfile.lives(child.pid, created)
+    child.communicate()
+    assert not lives
 
 
 def test_a_stale_one_is_displaced_and_removed(tmp_path):

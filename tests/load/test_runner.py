@@ -21,6 +21,7 @@ from lab.cli import main
 from lab.load import runner
 from lab.load.commands import seconds
 from lab.load.runner import LoadError, LoadRun
+from tests.processes import survivors
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -126,7 +127,7 @@ async def test_it_dies_with_its_parent() -> None:
         process = psutil.Process(int(await asyncio.wait_for(parent.stdout.readline(), PATIENCE)))
         os.kill(parent.pid, signal.SIGKILL)
         await parent.wait()
-        await asyncio.to_thread(process.wait, 5)
+        assert await asyncio.to_thread(survivors, [process], 5) == []
 
 
 async def test_a_generator_at_its_limit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,10 @@ from lab.model import NO_BODY, Body, Exchange, Response
 
 Message = dict[str, Any]
 Call = Callable[[int, list[Any]], Awaitable[Message]]
-"""Asks the check to run its callback of that number with packed arguments; the value is an answer."""
+"""Asks the check to run its callback of that number with its packed arguments and keywords, two values.
+
+The value is an answer. There, `raised` may also be {own, args}: the submission's own exception of that name.
+"""
 
 PLAIN: tuple[Any, ...] = (int, float, str, bytes, list, tuple, dict)
 PASSES = 60
@@ -222,15 +225,23 @@ class Agent:
         return thing.sleep if isinstance(it, Handle) and it.kind == "sleep" else thing
 
     def _callback(self, number: int) -> Callable[..., Awaitable[Any]]:
-        async def callback(*args: Any) -> Any:
+        async def callback(*args: Any, **kwargs: Any) -> Any:
             assert self.call is not None
-            packed = [self._pack(arg) for arg in args]
-            answer = await self.call(number, packed)
+            answer = await self.call(number, [self._pack(args), self._pack(kwargs)])
             if "raised" in answer:
-                raise _error(answer["raised"])
+                raise self._error(answer["raised"])
             return self._unpack(answer["value"])
 
         return callback
+
+    def _error(self, raised: Message) -> BaseException:
+        """What a check's callback raised."""
+        if "own" not in raised:
+            return _error(raised)
+        cls = getattr(self._module(), raised["own"], None)
+        if not inspect.isclass(cls) or not issubclass(cls, BaseException):
+            raise Complaint(f"{self.path.name} has no exception {raised['own']}")
+        return cls(*self._unpack(raised["args"]))
 
     # -- serving ---------------------------------------------------------------------------------------------
 
@@ -302,7 +313,7 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _native(value: Any) -> Any:
-    """Requests and answers become what stages work with, however deep in a list they are."""
+    """Requests and answers become what stages work with, records become objects, however deep they are."""
     match value:
         case list():
             return [_native(item) for item in value]
@@ -312,6 +323,10 @@ def _native(value: Any) -> Any:
             return _exchange(value)
         case Answer():
             return _response(value)
+        case Record():
+            made: Any = type(value.kind, (), {})()
+            vars(made).update(_native(value.fields))
+            return made
     return value
 
 

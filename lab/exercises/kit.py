@@ -40,6 +40,7 @@ __all__ = [
     "Served",
     "Shape",
     "Student",
+    "Theirs",
     "Thing",
     "check",
     "execute",
@@ -167,6 +168,8 @@ def show(value: Any, room: int = 300) -> str:
         text = f"[{', '.join(show(item, room) for item in value)}]"
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{show(k, room)}: {show(v, room)}" for k, v in value.items()) + "}"
+    elif isinstance(value, Record) and any(map(callable, value.fields.values())):
+        text = value.kind  # an object of the check's; its methods say nothing
     elif isinstance(value, Record):
         text = f"{value.kind}({', '.join(f'{k}={show(v, room)}' for k, v in value.fields.items())})"
     elif isinstance(value, Thing):
@@ -255,6 +258,15 @@ def _number(value: Any) -> bool:
 # -- the submission ------------------------------------------------------------------------------------------
 
 
+class Theirs(Exception):
+    """For a callback to raise: an exception of the submission's own class `name`, made with `args`."""
+
+    def __init__(self, name: str, *args: Any) -> None:
+        super().__init__(name, *args)
+        self.name = name
+        self.arguments = args
+
+
 class Channel(Protocol):
     """The way to a submission's agent (see `agent` for the messages)."""
 
@@ -265,7 +277,10 @@ class Channel(Protocol):
         """The same for work that may have to wait; cancelling this cancels that work."""
 
     def callback(self, function: Callable[[list[Any]], Awaitable[dict[str, Any]]]) -> int:
-        """Make a function known that the submission may call: packed arguments in, an answer out."""
+        """Make a function known that the submission may call.
+
+        It gets the packed positional arguments and the packed keywords, two values, and gives an answer.
+        """
 
 
 class Raised(Exception):
@@ -398,9 +413,12 @@ class Student:
     def _answering(self, function: Callable[..., Awaitable[Any]]) -> Callable[[list[Any]], Awaitable[Any]]:
         async def answer(packed: list[Any]) -> dict[str, Any]:
             try:
-                return {"value": pack(await function(*[unpack(arg) for arg in packed]), self._handle)}
+                args, kwargs = (unpack(part) for part in packed)
+                return {"value": pack(await function(*args, **kwargs), self._handle)}
             except asyncio.CancelledError:
                 raise
+            except Theirs as error:
+                return {"raised": {"own": error.name, "args": pack(list(error.arguments))}}
             except Exception as error:
                 kind = type(error).__name__
                 if isinstance(error, Failure | AssertionError | NotPlain):

@@ -283,6 +283,64 @@ def test_a_failure_inside_a_callback_fails_the_check(run: Run) -> None:
     assert "expected  the path: '/service-b/y'" in run(STAGE, test_stage).text
 
 
+PEERS = """
+class Closed(Exception):
+    def __init__(self, code, reason):
+        self.code, self.reason = code, reason
+
+async def carry(peer, peers):
+    assert {peer: peer.name} == {peer: "ada"} and peer is not peers[0]
+    try:
+        while True:
+            await peer.send(await peer.receive())
+    except Closed as closed:
+        await peer.close(reason=closed.reason, code=closed.code)
+        return closed.code
+"""
+
+
+class Peer:
+    """What a check gives as an object; it hears what the submission says to it."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def record(self, name: str = "ada") -> kit.Record:
+        methods = {"receive": self.receive, "send": self.send, "close": self.close}
+        return kit.Record("Peer", {"name": name, **methods})
+
+    async def receive(self) -> bytes:
+        if self.heard:
+            raise kit.Theirs("Closed", 4001, "enough")
+        return b"hello"
+
+    async def send(self, message: bytes) -> None:
+        self.heard.append(message)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.heard.append([code, reason])
+
+
+def test_an_object_of_the_checks_has_methods_and_data(run: Run) -> None:
+    async def test_carries(student: Student) -> None:
+        peer = Peer()
+        expect(await student.start("carry", peer.record(), [peer.record("bob")]), 4001, of="the code")
+        expect(peer.heard, [b"hello", [4001, "enough"]], of="what it heard")
+        expect(1, 2)
+
+    text = run(PEERS, test_carries).text
+    assert text.startswith("sent      await carry(Peer, [Peer]) → 4001\nexpected  2")
+
+
+def test_an_exception_that_the_submission_has_lost_is_missed(run: Run) -> None:
+    async def test_carries(student: Student) -> None:
+        await student.start("carry", Peer().record(), [Peer().record()])
+
+    for lost in ("", "Closed = 3"):
+        text = run(PEERS.replace("Closed", "Ended") + lost, test_carries).text
+        assert "came      exercise.py has no exception Closed" in text
+
+
 def test_what_a_failed_check_leaves_waiting_is_cancelled(run: Run) -> None:
     async def test_stage(student: Student) -> None:
         async def never(request: Request) -> Answer:

@@ -9,9 +9,17 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
     call    ref, method, args, kwargs            what the method returns; ref 0 is the module
             + sealed: True                       the same, as a ref whatever it is (None stays None)
     start   ref, method, args, kwargs            the same for an async method
+            + task                               it is the check's number for this work
     clock   start                                a handle: a clock that stands still until it is told
     tick    clock, seconds                       nothing; who slept until then is awake
+    stand   name, attributes, methods            a ref: an object of the check's (see `StandIn`)
+    set     ref, attributes                      nothing; that object's attributes have these values now
+    told    ref                                  the names of its methods that were called, in order
     settle                                       nothing; by now every task has come as far as it can
+    moment  steps, a list of (op, fields)        their answers; nothing that waits goes on in between
+    begin   task, ref, method, args, kwargs      nothing; `start` whose result is asked for by `join`
+    join    task                                 what that work returns
+    cancel  task                                 nothing; that work (of `start` or `begin`) is cancelled
     serve   name, env                            {"host", "port"}: the ASGI application listens there
     stop                                         nothing; what `serve` started is gone
 
@@ -24,6 +32,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -87,6 +96,26 @@ class ManualClock:
                 entry[2].set_result(None)
 
 
+class StandIn:
+    """An object that a check gives to the submission, as a service's connection would be.
+
+    `methods`: name → the attributes that a call of it sets. They take no arguments; calls are noted.
+    """
+
+    def __init__(self, attributes: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
+        self.__dict__.update(attributes)
+        self._told: list[str] = []
+        for name, values in methods.items():
+            self.__dict__[name] = functools.partial(self._call, name, values)
+
+    def _call(self, name: str, values: dict[str, Any]) -> None:
+        self._told.append(name)
+        self.__dict__.update(values)
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
 class Agent:
     """One submission. `path` is its file; `call` reaches the check's callbacks."""
 
@@ -96,6 +125,7 @@ class Agent:
         self.module: ModuleType | None = None
         self._objects: dict[int, Any] = {}
         self._numbers = itertools.count(1)
+        self._tasks: dict[int, asyncio.Task[Any]] = {}  # by the check's numbers
         self._served: list[Any] = []
 
     # -- messages --------------------------------------------------------------------------------------------
@@ -123,6 +153,11 @@ class Agent:
                 for _ in range(PASSES):
                     await asyncio.sleep(0)
                 return {"value": None}
+            if op == "join":
+                answer: Message = await self._tasks[fields["task"]]
+                return answer
+            if (number := fields.get("task")) is not None and (me := asyncio.current_task()):
+                self._tasks[number] = me
             result = self._result(fields)
             if not inspect.isawaitable(result):
                 raise Complaint(f"{fields['method']} must be async: async def {fields['method']}(…)")
@@ -150,6 +185,21 @@ class Agent:
                 return Handle(self._keep(ManualClock(fields["start"])), "clock")
             case "tick":
                 return self._objects[fields["clock"]].tick(fields["seconds"])
+            case "stand":
+                kind = type(fields["name"], (StandIn,), {})
+                return self._ticket(kind(self._unpack(fields["attributes"]), self._unpack(fields["methods"])))
+            case "set":
+                return vars(self._objects[fields["ref"]]).update(self._unpack(fields["attributes"]))
+            case "told":
+                return self._objects[fields["ref"]]._told
+            case "moment":
+                return [self.handle(step, its_fields) for step, its_fields in fields["steps"]]
+            case "begin":
+                self._tasks[fields["task"]] = asyncio.ensure_future(self.handle_async("start", fields))
+                return None
+            case "cancel":
+                self._tasks[fields["task"]].cancel()
+                return None
             case "serve":
                 return self._serve(fields["name"], fields["env"])
             case "stop":

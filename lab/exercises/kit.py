@@ -39,6 +39,7 @@ __all__ = [
     "Request",
     "Served",
     "Shape",
+    "StandIn",
     "Student",
     "Theirs",
     "Thing",
@@ -174,6 +175,8 @@ def show(value: Any, room: int = 300) -> str:
         text = f"{value.kind}({', '.join(f'{k}={show(v, room)}' for k, v in value.fields.items())})"
     elif isinstance(value, Thing):
         text = f"<{value.ref.kind}>"
+    elif isinstance(value, StandIn):
+        text = value.name
     elif isinstance(value, Clock | Sleep):
         text = "clock" if isinstance(value, Clock) else "clock.sleep"
     elif callable(value):
@@ -354,6 +357,9 @@ class Student:
         """For a hidden check's random input: 0 for students, the grader's choice for graders."""
         self.calls = Calls()
         self._trouble: list[BaseException] = []
+        self._stand_ins: dict[int, StandIn] = {}
+        self._started: dict[asyncio.Task[Any], Started] = {}
+        self._moment: list[Step] | None = None
 
     def new(self, name: str, /, *args: Any, **kwargs: Any) -> Thing:
         """A new object of the class `name`."""
@@ -380,6 +386,42 @@ class Student:
         """A clock that stands still; it and its `sleep` can be given to the submission."""
         return Clock(self, self._value(self._channel.ask("clock", {"start": start})), start)
 
+    def stand_in(
+        self, name: str, attributes: dict[str, Any], methods: dict[str, dict[str, Any]] | None = None
+    ) -> StandIn:
+        """An object to give to the submission: attributes, and methods with the attributes that they set.
+
+        Where the submission gives it back, the check gets this very `StandIn`.
+        """
+        fields = {"name": name, "attributes": pack(attributes), "methods": pack(methods or {})}
+        ref = self._value(self._channel.ask("stand", fields))
+        made = self._stand_ins[ref.number] = StandIn(self, ref, name)
+        return made
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """What is done inside is done in one moment: nothing that was begun goes on in between.
+
+        Calls give back None here. What `start` begins comes to its first line when the moment is over.
+        """
+        self.calls.add("in one moment:")
+        steps: list[Step] = []
+        self._moment = steps
+        try:
+            yield
+        finally:
+            self._moment = None
+        answers = self._value(self._channel.ask("moment", {"steps": [[s.op, s.fields] for s in steps]}))
+        for step, answer in zip(steps, answers, strict=True):
+            step.finish(answer)
+
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        """Let whoever waits for a task of `start` go away, now and not when this check next waits."""
+        started = self._started[task]
+        started.cancelled = True
+        self.calls.add(f"{started.name} is cancelled")
+        self._do("cancel", {"task": started.number}, self._value)
+
     @contextmanager
     def serve(self, name: str = "app", env: dict[str, str] | None = None) -> Iterator[Served]:
         """The file, loaded anew with these environment variables; its application `name` on a free port."""
@@ -390,7 +432,17 @@ class Student:
         finally:
             self._channel.ask("stop", {})
 
-    # -- for Thing and Clock ---------------------------------------------------------------------------------
+    # -- for Thing, Clock and StandIn ------------------------------------------------------------------------
+
+    def _do(self, op: str, fields: dict[str, Any], finish: Callable[[dict[str, Any]], Any]) -> Any:
+        """What `finish` makes of the answer: at once, or when the moment is over."""
+        if self._moment is None:
+            return finish(self._channel.ask(op, fields))
+        self._moment.append(Step(op, fields, finish))
+        return None
+
+    def _own(self, it: Ref | Handle) -> Any:
+        return self._stand_ins.get(it.number, it) if isinstance(it, Ref) else it
 
     def _packed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -400,7 +452,7 @@ class Student:
 
     def _handle(self, value: Any) -> Any:
         match value:
-            case Thing():
+            case Thing() | StandIn():
                 return value.ref
             case Clock():
                 return Handle(value.number, "clock")
@@ -413,7 +465,7 @@ class Student:
     def _answering(self, function: Callable[..., Awaitable[Any]]) -> Callable[[list[Any]], Awaitable[Any]]:
         async def answer(packed: list[Any]) -> dict[str, Any]:
             try:
-                args, kwargs = (unpack(part) for part in packed)
+                args, kwargs = (unpack(part, self._own) for part in packed)
                 return {"value": pack(await function(*args, **kwargs), self._handle)}
             except asyncio.CancelledError:
                 raise
@@ -446,7 +498,7 @@ class Student:
             if entry is not None and raised.kind:
                 entry.append(raised.kind)
             raise raised
-        value = unpack(answer.get("value"))
+        value = unpack(answer.get("value"), self._own)
         if entry is not None and value is not None and not isinstance(value, Ref):
             entry.append(show(value, 120))
         return value
@@ -478,19 +530,33 @@ class Thing:
         wanted = self._shapes.get(method)
         if wanted is Ref or Ref in get_args(wanted):
             fields["sealed"] = True
-        answer = self._student._channel.ask("call", fields)
-        return self._shaped(method, self._student._value(answer, entry))
+        return self._student._do(
+            "call", fields, lambda answer: self._shaped(method, self._student._value(answer, entry))
+        )
 
     def start(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """The async method, begun; await the task for what it returns, cancel it to go away."""
-        entry = self._student.calls.add(f"await {method}({_arguments(args, kwargs)})")
-        fields = {"ref": self.ref.number, "method": method, **self._student._packed(args, kwargs)}
+        student = self._student
+        entry = student.calls.add(f"await {method}({_arguments(args, kwargs)})")
+        number = len(student._started) + 1
+        fields = {"ref": self.ref.number, "method": method, **student._packed(args, kwargs), "task": number}
+        begun = student._moment is not None
+        if begun:
+            student._do("begin", fields, student._value)
+        before = sum(other.method == method for other in student._started.values())
+        started = Started(number, method, f"{method}() number {before + 1}")
 
         async def finish() -> Any:
-            answer = await self._student._channel.ask_async("start", fields)
-            return self._shaped(method, self._student._value(answer, entry))
+            if begun:
+                answer = await student._channel.ask_async("join", {"task": number})
+            else:
+                answer = await student._channel.ask_async("start", fields)
+            if started.cancelled and answer.get("raised", {}).get("kind") == "CancelledError":
+                raise asyncio.CancelledError
+            return self._shaped(method, student._value(answer, entry))
 
         task = asyncio.ensure_future(finish())
+        student._started[task] = started
         # A check that fails first never reads it; nobody is to complain about that.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
@@ -539,12 +605,52 @@ class Clock:
         """Move it forward."""
         self._student.calls.add(f"{seconds:g} s pass")
         self.now += seconds
-        self._student._value(self._student._channel.ask("tick", {"clock": self.number, "seconds": seconds}))
+        self._student._do("tick", {"clock": self.number, "seconds": seconds}, self._student._value)
 
 
 @dataclass(frozen=True)
 class Sleep:
     number: int
+
+
+class StandIn:
+    """An object in the check's hand that the submission works with, see `Student.stand_in`."""
+
+    def __init__(self, student: Student, ref: Ref, name: str) -> None:
+        self.name = name
+        self.ref = ref
+        self._student = student
+
+    def set(self, **attributes: Any) -> None:
+        """From now on its attributes have these values."""
+        for name, value in attributes.items():
+            self._student.calls.add(f"{self.name}.{name} = {show(value)}")
+        fields = {"ref": self.ref.number, "attributes": pack(attributes)}
+        self._student._do("set", fields, self._student._value)
+
+    def told(self) -> list[str]:
+        """The names of its methods that the submission has called, in order."""
+        names: list[str] = self._student._value(self._student._channel.ask("told", {"ref": self.ref.number}))
+        return names
+
+
+@dataclass
+class Started:
+    """What is known of a task of `start`."""
+
+    number: int
+    method: str
+    name: str
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to be done in a moment; `finish` gets the answer to it."""
+
+    op: str
+    fields: dict[str, Any]
+    finish: Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SYNC = frozenset({"load", "new", "call", "clock", "tick", "serve", "stop"})
+ASYNC = frozenset({"start", "join", "settle"})
 LARGEST = 16 << 20
 """Bytes of one message."""
 
@@ -70,10 +70,10 @@ class Runtime:
     def _begin(self, number: int, op: str, fields: dict[str, Any]) -> None:
         if op == "load":
             self._send({"answer": number, "message": self._agent.load()})
-        elif op in SYNC:
-            self._send({"answer": number, "message": self._agent.handle(op, fields)})
-        else:
+        elif op in ASYNC:
             self._tasks[number] = asyncio.create_task(self._answer(number, op, fields))
+        else:
+            self._send({"answer": number, "message": self._agent.handle(op, fields)})
 
     async def _answer(self, number: int, op: str, fields: dict[str, Any]) -> None:
         try:

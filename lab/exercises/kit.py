@@ -325,11 +325,14 @@ class Calls:
 
     def __init__(self) -> None:
         self._lines: list[list[str]] = []
+        self.over = False
+        """The check has ended: what is cancelled then, and the last it does, is not what it was about."""
 
     def add(self, line: str) -> list[str]:
         """Note one call; what came back is appended to the entry that this returns."""
         entry = [line]
-        self._lines.append(entry)
+        if not self.over:
+            self._lines.append(entry)
         return entry
 
     def text(self) -> str:
@@ -721,7 +724,7 @@ def execute(check: Check, channel: Channel) -> Result:
     student = Student(channel)
     try:
         if inspect.iscoroutinefunction(check.function):
-            asyncio.run(_to_end(check.function(student)))
+            asyncio.run(_to_end(check.function(student), student.calls))
         else:
             check.function(student)
         student.raise_trouble()
@@ -737,10 +740,11 @@ def execute(check: Check, channel: Channel) -> Result:
     return Result(check.name, "passed", check.points, check.points, hidden=check.hidden, why=check.why)
 
 
-async def _to_end(work: Awaitable[None]) -> None:
+async def _to_end(work: Awaitable[None], calls: Calls) -> None:
     try:
         await work
     finally:
+        calls.over = True
         # What a failed check leaves waiting is cancelled, and must not complain about it.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:

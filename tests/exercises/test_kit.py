@@ -354,6 +354,22 @@ def test_what_a_failed_check_leaves_waiting_is_cancelled(run: Run) -> None:
     assert "something else" in run(STAGE, test_stage).text
 
 
+def test_what_happens_after_the_end_of_a_check_is_not_told(run: Run) -> None:
+    async def test_cleans_up(student: Student) -> None:
+        async def wait() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                student.calls.add("closed in passing")
+
+        student.start("forever", wait)
+        await student.settle()
+        expect(1, 2)
+
+    text = run("async def forever(wait):\n    await wait()\n", test_cleans_up).text
+    assert text.startswith("sent      await forever(wait)\nexpected  2")
+
+
 def test_a_served_application_is_reached_and_gone_afterwards(run: Run) -> None:
     import httpx
 

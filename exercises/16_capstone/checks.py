@@ -729,7 +729,7 @@ def test_bonus_the_limit_can_be_configured(student: Student) -> None:
     limit=LIMIT,
 )
 def test_bonus_a_window_ends(student: Student) -> None:
-    with gateway(student, RATE_LIMIT="2", RATE_WINDOW="0.25", CACHE_TTL="0") as some:
+    with gateway(student, RATE_LIMIT="2", RATE_WINDOW="0.1", CACHE_TTL="0") as some:
         until(
             lambda: some.get("/service-a/items/1").status_code == 429,
             "429, with RATE_LIMIT=2",
@@ -737,7 +737,7 @@ def test_bonus_a_window_ends(student: Student) -> None:
         )
         until(
             lambda: some.get("/service-a/items/1").status_code == 200,
-            "200 again, with RATE_WINDOW=0.25",
+            "200 again, with RATE_WINDOW=0.1",
             f"429 for {PATIENCE:g} seconds",
         )
 
@@ -751,10 +751,10 @@ def test_bonus_a_window_ends(student: Student) -> None:
     limit=LIMIT,
 )
 def test_bonus_a_kept_answer_grows_old(student: Student) -> None:
-    with gateway(student, RATE_LIMIT="1000000", CACHE_TTL="0.25") as some:
+    with gateway(student, RATE_LIMIT="1000000", CACHE_TTL="0.1") as some:
         until(
             lambda: arrived(some.get("/service-a/items/1"))["number"] == 2,
-            "the service's second answer, with CACHE_TTL=0.25",
+            "the service's second answer, with CACHE_TTL=0.1",
             f"the first one for {PATIENCE:g} seconds",
         )
 
@@ -790,7 +790,7 @@ def test_bonus_a_failing_service_is_left_alone(student: Student) -> None:
     limit=LIMIT,
 )
 def test_bonus_a_service_gets_another_chance(student: Student) -> None:
-    env = {"RATE_LIMIT": "1000000", "BREAKER_FAILURES": "2", "BREAKER_OPEN_FOR": "0.25", "CACHE_TTL": "0"}
+    env = {"RATE_LIMIT": "1000000", "BREAKER_FAILURES": "2", "BREAKER_OPEN_FOR": "0.1", "CACHE_TTL": "0"}
     with gateway(student, **env) as some:
         some.a.failing = True
         until(
@@ -801,7 +801,7 @@ def test_bonus_a_service_gets_another_chance(student: Student) -> None:
         some.a.failing = False
         until(
             lambda: some.get("/service-a/items/1").status_code == 200,
-            "200 again, with BREAKER_OPEN_FOR=0.25",
+            "200 again, with BREAKER_OPEN_FOR=0.1",
             f"503 for {PATIENCE:g} seconds",
         )
 

@@ -14,8 +14,12 @@ START = 10.0
 """Seconds until the application must be listening (its lifespan's start-up included)."""
 
 
+DRAIN = 1.0
+"""Seconds that answers under way get when it stops."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's own looks ten times a second whether it is to end; this one is told."""
+    """uvicorn's own looks ten times a second whether it is to end, and whether it has; this one is told."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -27,6 +31,17 @@ class _Server(uvicorn.Server):
         await self.on_tick(0)  # makes the Date field
         if not self.should_exit:
             await self._end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if under_way := set(self.server_state.tasks):
+            _, late = await asyncio.wait(under_way, timeout=DRAIN)
+            for task in late:
+                task.cancel()
+        await self.lifespan.shutdown()
 
     def end(self) -> None:
         """May be called from any thread."""
@@ -50,7 +65,6 @@ class Server:
             app,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=1,
             proxy_headers=False,
             loop="asyncio",
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections import deque
 from typing import Any
@@ -17,12 +16,12 @@ from gevent.threadpool import ThreadPool
 from locust.runners import WorkerRunner
 from locust.stats import calculate_response_time_percentile, diff_response_time_dicts
 
+from lab.load.clients import LIMITED
+
 EVERY = 0.25
 """Seconds between two lines."""
 WINDOW = 2.0
 """Seconds over which rates and percentiles are taken."""
-LIMITED = re.compile(r"\b429\b")
-"""In the text of an error: the gateway's limiter said no, which is no failure of anything."""
 
 
 def start(environment: Any) -> None:

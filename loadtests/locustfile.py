@@ -2,10 +2,10 @@
 
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8000        # its web page asks for the rest
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 50 --run-time 30s
-    locust … --shape spike     --rate 200     --api-keys my-secret-key     --processes 2
+    locust … --shape spike     --rate 200     --visit 10     --api-keys my-secret-key     --processes 2
 
-Each user is a client of its own: it shows an API key of `--api-keys`, and its own address in X-Forwarded-For,
-which a gateway believes that trusts this machine (`trusted_proxies: [127.0.0.1/32]`).
+Each user is a visitor, a client of its own; after `--visit` requests it leaves and the next one comes. What
+makes clients different to the gateway is in `lab/load/clients.py`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import gevent
 import gevent.pool
+from geventhttpclient.client import HTTPClient, HTTPClientPool
+from geventhttpclient.connectionpool import ConnectionPool
+from geventhttpclient.url import URL
 from locust import FastHttpUser, LoadTestShape, User, constant, events, task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Locust puts only this folder there
 
+from lab.load.clients import VISIT, Visitor, numbers, own_addresses, visitor
 from lab.load.shapes import HERD_EVERY, SHAPES, USUAL_TIME
 from loadtests import figures
 
@@ -35,7 +42,8 @@ OUTSTANDING = 1000
 ITEMS = [round(1 + 200 * (n / 1000) ** 3) for n in range(1000)]
 """Items that are asked for: few of them often, many seldom."""
 
-numbers = itertools.count()
+users = itertools.count()
+visitors: Iterator[int] = iter(())
 
 
 @events.init_command_line_parser.add_listener
@@ -43,6 +51,12 @@ def add_options(parser: Any) -> None:
     parser.add_argument("--shape", choices=list(SHAPES), default="steady", help="How the load goes on")
     parser.add_argument(
         "--rate", type=float, default=0, help="Requests a second of all users; 0: all they can"
+    )
+    parser.add_argument(
+        "--visit",
+        type=int,
+        default=VISIT,
+        help="Requests until another client comes in a user's place; 0: never",
     )
     parser.add_argument(
         "--api-keys",
@@ -54,6 +68,12 @@ def add_options(parser: Any) -> None:
     parser.add_argument(
         "--figures", action="store_true", help="Write figures to standard output as JSON lines"
     )
+
+
+@events.test_start.add_listener
+def number_visitors(environment: Any, **_: Any) -> None:
+    global visitors
+    visitors = numbers(getattr(environment.runner, "worker_index", 0))
 
 
 @events.init.add_listener
@@ -79,28 +99,85 @@ class LabShape(LoadTestShape):
         return count, float(count), classes
 
 
+def next_visitor(environment: Any) -> Visitor:
+    """Somebody who has not been here yet."""
+    keys = tuple(key for key in environment.parsed_options.api_keys.split(",") if key)
+    return visitor(next(visitors), own_address=own_addresses(environment.host or ""), keys=keys)
+
+
+class Connections(HTTPClientPool):  # type: ignore[misc]
+    """A visitor's connections, from the address `source` of this machine."""
+
+    def __init__(self, source: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._source = source
+
+    def get_client(self, url: URL) -> HTTPClient:
+        new = (url.host, url.port) not in self.clients
+        client = super().get_client(url)
+        if new and self._source is not None:
+            usual = client._connection_pool
+            client._connection_pool = BoundPool(self._source, usual)
+        return client
+
+
+class BoundPool(ConnectionPool):  # type: ignore[misc]
+    """As `usual`, a pool of plain connections, but bound to `source`."""
+
+    addresses: ClassVar[dict[tuple[str, int], Any]] = {}
+
+    def __init__(self, source: str, usual: ConnectionPool) -> None:
+        where = (usual._connection_host, usual._connection_port)
+        timeouts = {"connection_timeout": usual.connection_timeout, "network_timeout": usual.network_timeout}
+        super().__init__(*where, *where, size=usual.size, **timeouts)
+        self._where, self._source = where, source
+
+    def _resolve(self) -> Any:
+        # Once for all visitors: a look-up is a trip to a thread and back.
+        if self._where not in self.addresses:
+            self.addresses[self._where] = super()._resolve()
+        return self.addresses[self._where]
+
+    def _create_tcp_socket(self, family: int, kind: int, protocol: int) -> Any:
+        sock = super()._create_tcp_socket(family, kind, protocol)
+        if family == socket.AF_INET:
+            sock.bind((self._source, 0))
+        return sock
+
+
 class Client(FastHttpUser):
-    """A client with a name of its own."""
+    """Visitors who come one after the other, each with connections of its own."""
 
     abstract = True
     concurrency = 1
     network_timeout = PATIENCE
     connection_timeout = PATIENCE
+    max_redirects = 0  # where the gateway sends a client is its answer
+    stays = False
+    """One visitor that never leaves."""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.options = environment.parsed_options
-        self.number = next(numbers)
-        self.dice = random.Random(SEED + self.number)
-        self.headers = {
-            "X-Forwarded-For": f"10.{self.number >> 16 & 255}.{self.number >> 8 & 255}.{self.number & 255}"
-        }
-        keys = [key for key in self.options.api_keys.split(",") if key]
-        if keys:
-            self.headers["X-API-Key"] = keys[self.number % len(keys)]
+        self.dice = random.Random(f"{SEED} {next(users)}")
+        self.client.client.cookiejar = None  # nobody here sets cookies, and looking costs a tenth of all work
+        self.welcome_the_next()
 
-    def ask(self, path: str, name: str) -> None:
-        self.client.get(path, name=name, headers=self.headers)
+    def welcome_the_next(self) -> None:
+        """One visitor leaves and another comes."""
+        agent = self.client.client
+        agent.clientpool.close()
+        here = next_visitor(self.environment)
+        agent.clientpool = Connections(here.source, **agent.clientpool.client_args)
+        self.headers = here.headers
+        self.left = math.inf if self.stays else self.options.visit or math.inf
+
+    def ask(self, path: str, name: str, **options: Any) -> Any:
+        """Send a GET as the visitor who is here now."""
+        if self.left == 0:
+            self.welcome_the_next()
+        self.left -= 1
+        return self.client.get(path, name=name, headers=self.headers, **options)
 
     def ask_for_an_item(self) -> None:
         self.ask(f"/service-a/items/{self.dice.choice(ITEMS)}", "/service-a/items/[id]")
@@ -155,6 +232,7 @@ class Noisy(Client):
 
     fixed_count = 1
     wait_time = constant(0)
+    stays = True
 
     @task
     def items(self) -> None:
@@ -188,9 +266,7 @@ class Arrivals(Client):
 
     def one(self, due: float) -> None:
         path = f"/service-a/items/{self.dice.choice(ITEMS)}"
-        with self.client.get(
-            path, name="/service-a/items/[id]", headers=self.headers, catch_response=True
-        ) as response:
+        with self.ask(path, "/service-a/items/[id]", catch_response=True) as response:
             response.request_meta["response_time"] = (time.perf_counter() - due) * 1000
 
 
@@ -203,24 +279,28 @@ class Listener(User):
     def listen(self) -> None:
         import websocket  # Locust has patched its sockets by now
 
-        host = str(self.host or "").replace("http", "ws", 1)
-        url = f"{host}/service-b/ws/ticker?every={self.EVERY}&count=100000"
+        here, host = next_visitor(self.environment), str(self.host or "")
+        url = f"{host.replace('http', 'ws', 1)}/service-b/ws/ticker?every={self.EVERY}&count=100000"
         began = time.perf_counter()
-        socket = None
+        connection = None
         try:
-            socket = websocket.create_connection(url, timeout=PATIENCE)
+            options: dict[str, Any] = {"timeout": PATIENCE, "header": here.headers}
+            if here.source is not None:
+                gateway = (urlsplit(host).hostname, urlsplit(host).port or 80)
+                options["socket"] = socket.create_connection(gateway, PATIENCE, (here.source, 0))
+            connection = websocket.create_connection(url, **options)
             self.note("connect", began, 0, None)
             due = time.perf_counter()
             while True:
-                message = socket.recv()
+                message = connection.recv()
                 self.note("message", due, len(message), None)
                 due = max(due + self.EVERY, time.perf_counter())
         except (OSError, websocket.WebSocketException) as error:
-            self.note("connect" if socket is None else "message", began, 0, error)
+            self.note("connect" if connection is None else "message", began, 0, error)
             gevent.sleep(1)
         finally:
-            if socket is not None:
-                socket.close(timeout=0)
+            if connection is not None:
+                connection.close(timeout=0)
 
     def note(self, name: str, since: float, length: int, error: Exception | None) -> None:
         self.environment.events.request.fire(

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import click
 
 from lab.errors import UserError
+from lab.launcher import ports as port_table
 from lab.launcher import runfile
 from lab.launcher.signals import on_stop
+from lab.load.clients import LIMITED, VISIT, own_addresses
 from lab.load.runner import Figures, LoadRun
 from lab.load.shapes import SHAPES
 from lab.notes import Notes
-
-USUAL_HOST = "http://127.0.0.1:8000"
 
 
 @click.command(
@@ -27,24 +27,55 @@ USUAL_HOST = "http://127.0.0.1:8000"
 @click.option("--time", "time_", default="30s", show_default=True, metavar="T", help="How long: 45, 30s, 2m.")
 @click.option("--shape", default="steady", show_default=True, metavar="NAME", help=" · ".join(SHAPES))
 @click.option("--rate", type=float, default=0.0, metavar="R", help="Requests a second of all users together.")
+@click.option(
+    "--visit",
+    type=int,
+    default=VISIT,
+    show_default=True,
+    metavar="N",
+    help="Requests after which a user leaves and another client comes; 0: never.",
+)
 @click.option("--host", metavar="URL", help="The gateway; by default the one that runs.")
+@click.option("--port-base", type=int, envvar="LAB_PORT_BASE", metavar="N", help="See 'lab up --help'.")
 @click.option("--api-keys", default="", metavar="K,…", help="API keys that the clients show, in turn.")
 @click.option("--json", "as_json", is_flag=True, help="The figures of the whole run as one JSON document.")
 def load(
-    users: int, time_: str, shape: str, rate: float, host: str | None, api_keys: str, as_json: bool
+    users: int,
+    time_: str,
+    shape: str,
+    rate: float,
+    visit: int,
+    host: str | None,
+    port_base: int | None,
+    api_keys: str,
+    as_json: bool,
 ) -> int:
     """Send traffic to the running gateway, with Locust.
 
     Exit status 1 where not one request was answered well. Ctrl-C ends it early.
     """
     run = runfile.read()
-    address = host or (run.gateway_url if run else USUAL_HOST)
+    address = host or gateway_url(run, port_base)
     notes = Notes.of(run, "load") if run is not None and run.gateway_url == address.rstrip("/") else None
     keys = [key for key in api_keys.split(",") if key]
     wanted = LoadRun(
-        address, shape=shape, users=users, seconds=seconds(time_), rate=rate, api_keys=keys, notes=notes
+        address,
+        shape=shape,
+        users=users,
+        seconds=seconds(time_),
+        rate=rate,
+        visit=visit,
+        api_keys=keys,
+        notes=notes,
     )
     return asyncio.run(play(wanted, as_json))
+
+
+def gateway_url(run: runfile.Run | None, port_base: int | None) -> str:
+    """The gateway that is meant where none is named: that port's, else the one that runs, else the usual."""
+    if port_base:
+        return f"http://{port_table.HOST}:{port_table.from_base(port_base)['gateway']}"
+    return run.gateway_url if run else f"http://{port_table.HOST}:{port_table.DEFAULT['gateway']}"
 
 
 async def play(run: LoadRun, as_json: bool) -> int:
@@ -102,18 +133,32 @@ def summary(figures: Figures, run: LoadRun) -> list[str]:
         f"{figures.limited} limited (429), {figures.failures} failed",
         f"latency {latency(figures)}; load generator: {run.busiest:.0%} of a core at most",
     ]
-    lines += [f"  {count} × {error}" for error, count in figures.errors.items() if "code=429" not in error]
+    lines += [f"  {count} × {error}" for error, count in figures.errors.items() if not LIMITED.search(error)]
     if figures.saturated:
         lines.append(
             "the load generator was the bottleneck: the gateway may be faster than this shows; "
             "use several processes: locust -f loadtests/locustfile.py --processes 2"
         )
-    if figures.limited > good:
-        lines.append(
-            "most was limited: to the gateway all clients are one address, unless it trusts this machine "
-            "(trusted_proxies: [127.0.0.1/32]) or they show keys"
-        )
+    lines += advice(figures, run)
     return lines
+
+
+def advice(figures: Figures, run: LoadRun) -> list[str]:
+    """What to set where most was refused for who asked it."""
+    unknown = sum(count for error, count in figures.errors.items() if "code=401" in error)
+    if 2 * unknown > figures.requests:
+        return ["most was refused (401): the gateway wants API keys; give some with --api-keys"]
+    if 2 * figures.limited <= figures.requests or run.shape == "noisy":
+        return []
+    if own_addresses(run.host):
+        return [
+            "most was limited (429): a client asked more than the gateway grants one; "
+            "raise its rate_limit.limit, or let clients leave earlier (--visit)"
+        ]
+    return [
+        "most was limited (429): to the gateway all of this is one client; set its trusted_proxies to this "
+        "machine's address (on one machine GATEWAY__TRUSTED_PROXIES='[127.0.0.1/32]'), or give --api-keys"
+    ]
 
 
 def latency(figures: Figures) -> str:
@@ -139,5 +184,7 @@ async def _check(host: str) -> None:
         async with asyncio.timeout(3):
             _, writer = await asyncio.open_connection(parts.hostname, port)
     except (OSError, TimeoutError):
-        raise UserError(f"nothing listens at {host}; start the lab with: lab up") from None
+        raise UserError(
+            f"nothing listens at {host}; start the lab with: lab up, or name a gateway: --host"
+        ) from None
     writer.close()

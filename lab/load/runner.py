@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from lab.errors import UserError
+from lab.load.clients import VISIT
 from lab.load.shapes import SHAPES, USUAL_TIME
 from lab.notes import Notes
 from lab.settings import nearest
@@ -85,8 +86,8 @@ class LoadRun:
     """One run of Locust against the gateway at `host`.
 
     `rate` is requests a second of all users together, 0 as many as they can; for the shape `open` it is the
-    rate of arrivals (0: 100). With `notes` the gateway's viewers see when it ran. Raises `LoadError` for what
-    cannot be run.
+    rate of arrivals (0: 100). After `visit` requests a user leaves and another client comes; 0: never. With
+    `notes` the gateway's viewers see when it ran. Raises `LoadError` for what cannot be run.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class LoadRun:
         users: int = 20,
         seconds: float = USUAL_TIME,
         rate: float = 0.0,
+        visit: int = VISIT,
         api_keys: Sequence[str] = (),
         notes: Notes | None = None,
     ) -> None:
@@ -108,6 +110,8 @@ class LoadRun:
             raise LoadError(f"time: 1 to {MAX_SECONDS:g} seconds were expected, got {seconds:g}")
         if not 0 <= rate <= 1_000_000:
             raise LoadError(f"rate: 0 to 1000000 requests a second were expected, got {rate:g}")
+        if not 0 <= visit <= 1_000_000:
+            raise LoadError(f"visit: 0 to 1000000 requests were expected, got {visit}")
         if urlsplit(host).scheme not in ("http", "https") or not urlsplit(host).hostname:
             raise LoadError(f"host: an address such as http://127.0.0.1:8000 was expected, got {host!r}")
         if not LOCUSTFILE.is_file():
@@ -131,7 +135,8 @@ class LoadRun:
                 "--only-summary",
             ),
             *("--host", self.host, "--users", str(users), "--run-time", f"{round(seconds)}s"),
-            *("--shape", shape, "--rate", str(rate), "--figures", "--exit-code-on-error", "0"),
+            *("--shape", shape, "--rate", str(rate), "--visit", str(visit), "--figures"),
+            *("--exit-code-on-error", "0"),
         ]
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if api_keys:

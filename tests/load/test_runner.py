@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ import psutil
 import pytest
 
 from lab.cli import main
-from lab.load import runner
-from lab.load.commands import seconds
-from lab.load.runner import LoadError, LoadRun
+from lab.launcher.runfile import Run
+from lab.load import commands, runner
+from lab.load.clients import own_addresses
+from lab.load.commands import gateway_url, seconds
+from lab.load.runner import Figures, LoadError, LoadRun
 from tests.processes import survivors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +36,8 @@ class Gateway:
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
-        self.clients: set[str] = set()
+        self.clients: Counter[str] = Counter()
+        self.peers: Counter[str] = Counter()
         self.keys: set[str] = set()
         self.url = ""
 
@@ -41,7 +46,8 @@ class Gateway:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                self.clients.add(fields.get("x-forwarded-for", ""))
+                self.clients[fields.get("x-forwarded-for", "")] += 1
+                self.peers[writer.get_extra_info("peername")[0]] += 1
                 self.keys.add(fields.get("x-api-key", ""))
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % self.status)
         writer.close()
@@ -73,8 +79,51 @@ async def test_a_run_with_its_figures() -> None:
     assert (last.failures, last.limited, last.errors) == (0, 0, {})
     assert last.p50 is not None
     assert 0 < last.p50 <= (last.p99 or 0) < 1
-    assert there.clients == {"10.0.0.0", "10.0.0.1", "10.0.0.2"}
     assert there.keys == {"k1", "k2"}
+
+
+async def test_after_a_visit_another_client_comes() -> None:
+    async with gateway() as there, LoadRun(there.url, users=2, seconds=2, rate=30, visit=5) as run:
+        last = [each async for each in run.figures()][-1]
+    assert sum(there.clients.values()) == last.requests
+    assert len(there.clients) >= last.requests / 5 >= 4
+    assert set(there.clients.values()) <= {1, 2, 3, 4, 5}
+    if own_addresses(there.url):
+        assert sorted(there.peers.values()) == sorted(there.clients.values())
+        assert all(peer.startswith("127.") and not peer.startswith("127.0.") for peer in there.peers)
+
+
+async def test_who_stays_is_one_client_for_ever() -> None:
+    async with gateway() as there, LoadRun(there.url, users=2, seconds=1, rate=40, visit=0) as run:
+        last = [each async for each in run.figures()][-1]
+    assert last.requests > 10
+    assert len(there.clients) == 2
+
+
+@pytest.mark.parametrize(
+    ("errors", "limited", "shape", "told"),
+    [
+        ({"URL …: code=401": 60}, 0, "steady", "--api-keys"),
+        ({"URL …: code=429": 60}, 60, "steady", "rate_limit.limit"),
+        ({"URL …: code=429": 60}, 60, "noisy", None),  # which is what it is there to show
+        ({"URL …: code=429": 40}, 40, "steady", None),
+    ],
+)
+def test_what_to_set_where_most_was_refused(
+    errors: dict[str, int], limited: int, shape: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "own_addresses", lambda host: host == "http://127.0.0.1:1")
+    last = figures_of(requests=100, limited=limited, failures=60 - limited, errors=errors)
+    lines = commands.advice(last, LoadRun("http://127.0.0.1:1", shape=shape))
+    assert [told in line for line in lines] == ([] if told is None else [True])  # type: ignore[operator]
+    if limited == 60 and told is not None:
+        [line] = commands.advice(last, LoadRun("http://192.0.2.1:1", shape=shape))
+        assert "trusted_proxies" in line
+
+
+def figures_of(**data: Any) -> Figures:
+    zeros: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(Figures)}
+    return Figures(**{**zeros, **data})
 
 
 @pytest.mark.parametrize(("status", "failures", "limited"), [(500, True, False), (429, False, True)])
@@ -166,6 +215,7 @@ async def test_locust_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPat
         ({"users": 0}, "users: 1 to 10000 were expected, got 0"),
         ({"seconds": 0.5}, "time: 1 to 3600 seconds were expected, got 0.5"),
         ({"rate": -1}, "rate: "),
+        ({"visit": -1}, "visit: "),
         ({"host": "127.0.0.1:8000"}, "host: an address such as http://127.0.0.1:8000 was expected"),
     ],
 )
@@ -174,6 +224,13 @@ def test_mistakes(given: dict[str, Any], message: str) -> None:
         LoadRun(**{"host": "http://127.0.0.1:8000", **given})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_gateway_that_is_meant() -> None:
+    run = Run(1, 1.0, "http://127.0.0.1:9000", {}, {}, "")
+    assert gateway_url(run, None) == gateway_url(run, 0) == "http://127.0.0.1:9000"
+    assert gateway_url(run, 9100) == gateway_url(None, 9100) == "http://127.0.0.1:9100"
+    assert gateway_url(None, None) == "http://127.0.0.1:8000"
 
 
 def test_times() -> None:
@@ -205,9 +262,14 @@ async def test_the_command() -> None:
         assert "code=500" in out
 
 
-def test_the_command_used_wrongly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_used_wrongly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
+) -> None:
     assert main(["load", "--host", "http://127.0.0.1:1"]) == 2
     assert "nothing listens at http://127.0.0.1:1" in capsys.readouterr().err
+    monkeypatch.setenv("LAB_PORT_BASE", str(free_port()))
+    assert main(["load"]) == 2
+    assert f"nothing listens at http://127.0.0.1:{os.environ['LAB_PORT_BASE']};" in capsys.readouterr().err
     assert main(["load", "--time", "soon"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

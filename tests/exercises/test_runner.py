@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,8 @@ import pytest
 
 from lab.exercises import kit
 from lab.exercises import runner as runner_module
-from lab.exercises.catalog import find
+from lab.exercises import worker as worker_module
+from lab.exercises.catalog import Exercise, find
 from lab.exercises.runner import Report, Runner
 
 EXERCISE = find("03")
@@ -202,3 +204,47 @@ def test_a_check_has_its_whole_time_however_many_hung_before() -> None:
     assert run.go_on(cast(runner_module.Worker, worker))
     assert worker.waits[1] > last.limit
     assert last.name in worker.checks
+
+
+CHECKS = """
+from pathlib import Path
+from lab.exercises.kit import check, expect
+
+def note(name):
+    with Path(__file__).with_name("ran").open("a") as file:
+        file.write(name + " ")
+
+@check(points=1, why="The first.")
+def test_one(student):
+    note("one")
+    expect(student.call("number"), 1)
+
+@check(points=1, why="The second.", after=("test_one",))
+def test_two(student):
+    note("two")
+
+@check(points=1, why="The third.", after=("test_two",))
+def test_three(student):
+    note("three")
+
+@check(points=1, why="The fourth.")
+def test_four(student):
+    note("four")
+"""
+
+
+def test_a_skipped_check_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "checks.py").write_text(CHECKS, encoding="utf-8")
+    exercise = Exercise(3, tmp_path, "", "", 4, None)
+    submission = tmp_path / "submission.py"
+    submission.write_text("def number(): return 2", encoding="utf-8")
+    names = [check.name for check in exercise.checks()]
+    messages = list(worker_module.run(exercise, submission, names, io.StringIO()))
+    assert (tmp_path / "ran").read_text(encoding="utf-8").split() == ["one", "four"]
+    assert [message["begin"] for message in messages if "begin" in message] == ["test_one", "test_four"]
+
+
+def test_a_submissions_clients_share_their_tls_context(tmp_path: Path) -> None:
+    asks = "import ssl\nprint(ssl.create_default_context() is ssl.create_default_context())"
+    report = run(tmp_path, f"{asks}\n{SOLUTION}")
+    assert report.printed.startswith("True")

@@ -17,14 +17,20 @@ GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 class App:
-    """Answers when `go` is set, and notes how each request and its lifespan ended."""
+    """Answers after `go`, and notes how each request and its lifespan ended."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        self.go = threading.Event()
         self.ends: list[str] = []
+        self._may_answer = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def go(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._may_answer.set)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._loop = asyncio.get_running_loop()
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": f"{message['type']}.complete"})
@@ -33,8 +39,7 @@ class App:
             return
         self.asked.set()
         try:
-            while not self.go.is_set():
-                await asyncio.sleep(0)
+            await self._may_answer.wait()
             self.ends.append("answered")
         except asyncio.CancelledError:
             self.ends.append("cancelled")
@@ -53,7 +58,6 @@ def server(app: App) -> Iterator[Server]:
     server = Server(app)
     server.start()
     yield server
-    app.go.set()
     server.stop()
 
 
@@ -72,7 +76,7 @@ def rest(client: socket.socket) -> bytes:
 
 
 def test_an_idle_connection_is_closed(app: App, server: Server) -> None:
-    app.go.set()
+    app.go()
     with asks(server) as client:
         received = b""
         while not received.endswith(b"ok"):
@@ -88,7 +92,7 @@ def test_an_answer_under_way_is_finished(app: App, server: Server, monkeypatch: 
     shutdown = serving._Server.shutdown
 
     async def answered_meanwhile(self: Any, sockets: Any = None) -> None:
-        asyncio.get_running_loop().call_soon(app.go.set)  # when the shutdown waits for the first time
+        asyncio.get_running_loop().call_soon(app.go)  # when the shutdown waits for the first time
         await shutdown(self, sockets)
 
     monkeypatch.setattr(serving._Server, "shutdown", answered_meanwhile)

@@ -14,6 +14,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from lab.launcher import ports
+
 # The same examples in every run, so that a verdict never depends on luck; to look for new ones:
 # pytest --hypothesis-profile=explore
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -26,14 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that gives a TCP port of 127.0.0.1 on which nobody listens."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return find
+    return ports.free_port
 
 
 @pytest.fixture

@@ -69,14 +69,28 @@ def from_base(base: int) -> dict[str, int]:
 
 
 def free() -> dict[str, int]:
-    """Three ports that nobody listens on at the moment."""
-    with contextlib.ExitStack() as stack:
-        chosen = {}
-        for name in DEFAULT:
-            listener = stack.enter_context(socket.socket())
-            listener.bind((HOST, 0))
-            chosen[name] = listener.getsockname()[1]
-        return chosen
+    """Three different ports, each like `free_port`'s."""
+    return {name: free_port() for name in DEFAULT}
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and that the system gives to nobody else for the next half minute.
+
+    Between the choice and the server's start others ask the system for any port, or connect somewhere and
+    get one. A connection that the server's end closed first leaves the port in TIME_WAIT (RFC 9293 §3.3.2):
+    only who asks for it by its number gets it.
+    """
+    with socket.socket() as listener:
+        if sys.platform != "win32":  # where the option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, 0))
+        listener.listen(1)
+        port: int = listener.getsockname()[1]
+        with socket.create_connection((HOST, port)) as client:
+            accepted, _ = listener.accept()
+            accepted.close()
+            client.recv(1)  # the other end has closed, and closed first
+        return port
 
 
 def is_free(port: int) -> bool:

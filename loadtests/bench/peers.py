@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from loadtests.bench.processes import HOST, Server, Servers, free_port
+from lab.launcher.ports import free_port
+from loadtests.bench.processes import HOST, Server, Servers
 from loadtests.bench.service import BIG, BODY, CACHEABLE, HUGE, UNCACHEABLE
 
 KEY = "bench-key"

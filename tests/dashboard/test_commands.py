@@ -41,11 +41,9 @@ def test_a_port_in_use_is_one_line_instead_of_a_broken_screen(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands.Dashboard, "run_async", None)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        base = listener.getsockname()[1]
-        assert f"port {base}" in complaint(capsys, "dashboard", "--port-base", str(base))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # service A's, and the first that is looked at
+        assert f"port {port}" in complaint(capsys, "dashboard", "--port-base", str(port - 1))
 
 
 @pytest.mark.usefixtures("terminal")

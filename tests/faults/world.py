@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from lab.launcher import ports
 from tests.conftest import wait_until_listening
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,9 +22,7 @@ PATIENCE = 10.0
 @contextlib.contextmanager
 def running(app: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`app` under plain uvicorn: its address and its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "warning"]
     child = subprocess.Popen(command, cwd=ROOT, text=True)
     try:

@@ -31,6 +31,14 @@ def test_a_listener_on_all_addresses_counts():
         assert not ports.is_free(everywhere.getsockname()[1])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no port back")
+def test_a_free_port_is_kept_for_who_asks_for_it_by_number():
+    port = ports.free_port()
+    with socket.socket() as anybody, pytest.raises(OSError, match="in use"):
+        anybody.bind(("127.0.0.1", port))  # as the system would, in search of any port
+    socket.create_server(("127.0.0.1", port)).close()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no TIME_WAIT trouble")
 def test_connections_that_linger_do_not_count():
     with socket.socket() as server:

@@ -20,11 +20,12 @@ import pytest
 from click.testing import CliRunner
 
 from lab.cli import lab
+from lab.launcher.ports import free_port
 from lab.load import bench as command
 from loadtests.bench import clients, peers, plot, report, scenarios, service
 from loadtests.bench.clients import Outcome
 from loadtests.bench.frames import BINARY, TEXT, Frames, frame
-from loadtests.bench.processes import MIB, NotStarted, Servers, free_port, watching
+from loadtests.bench.processes import MIB, NotStarted, Servers, watching
 from loadtests.bench.report import Report
 from loadtests.bench.run import machine
 from loadtests.bench.scenarios import Bench, Plan, Row, Sample

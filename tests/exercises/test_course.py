@@ -6,8 +6,6 @@ An exercise that is added to the manifest is tested by this file without a chang
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from lab.exercises import hints
 from lab.exercises.catalog import STARTERS, Exercise, exercises
 from lab.exercises.runner import Report, Runner
+from lab.exercises.starters import PARTS
 
 COURSE = exercises()
 VARIANTS = Path(__file__).parent / "variants"
@@ -127,28 +126,16 @@ def test_the_points_are_those_of_the_manifest(exercise: Exercise) -> None:
 
 @every
 def test_the_folder_is_complete(exercise: Exercise) -> None:
-    found = {path.name for path in exercise.folder.iterdir() if path.name != "__pycache__"}
-    wanted = {"README.md", "exercise.py", "checks.py", "hints.md", "solution.py", "mistakes"}
-    assert found == wanted
+    # What else lies there, and the student's file, are nobody's business here: somebody may be working on it.
+    found = {path.name for path in exercise.folder.iterdir()}
+    assert PARTS - {"exercise.py"} <= found
     assert len(exercise.mistakes) >= 8
-    assert {path.name for path in (exercise.folder / "mistakes").iterdir()} - {"__pycache__"} == {
-        path.name for path in exercise.mistakes
-    }
     assert len(list((VARIANTS / exercise.name).glob("*.py"))) >= 2
     assert exercise.folder.name.startswith(f"{exercise.number:02}_")
 
 
-@every
-def test_the_starter_is_the_packages_own_copy(exercise: Exercise) -> None:
-    git = shutil.which("git")
-    if git is None:
-        pytest.skip("git is not there to say whether a student has begun")
-    asked = subprocess.run(
-        [git, "diff", "--quiet", "HEAD", "--", exercise.file], cwd=exercise.folder, check=False
-    )
-    if asked.returncode != 0:
-        pytest.skip("git says that the file was changed, or that this is no clone")
-    assert exercise.file.read_bytes() == exercise.starter, "run: python -m lab.exercises.starters"
+def test_the_starters_are_those_of_the_exercises() -> None:
+    assert {path.stem for path in STARTERS.glob("*.txt")} == {exercise.name for exercise in COURSE}
 
 
 @every

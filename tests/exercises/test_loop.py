@@ -80,6 +80,28 @@ def test_reset_gives_the_starter_back_and_keeps_what_was_there(clone: Clone) -> 
     assert (clone.folder(NAME) / "exercise.py").read_bytes() == starter
 
 
+def test_what_is_handed_out_can_be_checked_and_kept(clone: Clone) -> None:
+    tool = ("-m", "lab.exercises.starters")
+    said = clone.python(*tool, "--check")
+    assert (said.returncode, said.stdout) == (0, "the folders are as they are to be handed out\n")
+
+    clone.write(NAME, "new = 1\n")
+    (clone.folder(NAME) / "notes.txt").touch()
+    (clone.folder(NAME) / "mistakes/one.py~").touch()
+    said = clone.python(*tool, "--check")
+    assert said.returncode == 1
+    assert [line.partition(" ")[0] for line in said.stdout.splitlines()] == [
+        f"{NAME}/exercise.py",
+        f"{NAME}/notes.txt",
+        f"{NAME}/mistakes/one.py~",
+    ]
+
+    assert clone.python(*tool, NAME).stdout == f"{NAME}\n"
+    clone.write(NAME, "changed = 1\n")
+    clone.lab("reset", "3")
+    assert (clone.folder(NAME) / "exercise.py").read_text(encoding="utf-8") == "new = 1\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

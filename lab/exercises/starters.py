@@ -1,4 +1,4 @@
-"""`python -m lab.exercises.starters [--check] [NAME…]`: keep the exercises' files, as they are now, as starters.
+"""`python -m lab.exercises.starters [--check] [NAME…]`: keep the exercises' files, as they are, as starters.
 
 For those who write exercises. `lab reset` gives a student these copies back, byte for byte. `--check` writes
 nothing; its exit status is 1 where a folder is not as it is to be handed out. No test of the suite says that:

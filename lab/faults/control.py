@@ -1,6 +1,6 @@
 """How faults are set: HTTP on the target itself, for this machine only.
 
-    GET    /_faults           what is set
+    GET    /_faults           what is set, and what ended by itself
     PUT    /_faults/{name}    set one: {"kind": "latency", "ms": 300}; its kind is the name if left out
     DELETE /_faults           clear all
     DELETE /_faults/{name}    clear one
@@ -59,11 +59,8 @@ class Control:
         target = self._target
         name = scope["path"][len(PATH) :].strip("/")
         if scope["method"] == "GET":
-            return (
-                200,
-                {"faults": [active.describe(target.clock()) for active in target.active.values()]},
-                None,
-            )
+            faults = [active.describe(target.clock()) for active in target.active.values()]
+            return 200, {"faults": faults, "ended": list(target.ended)}, None
         if scope["method"] == "DELETE":
             cleared = await target.clear(name or None)
             return 200, {"cleared": [active.describe(target.clock()) for active in cleared]}, None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,8 @@ from lab.faults.socket import Session
 
 MAX_FAULTS = 50
 """Faults that may be set at a time."""
+REMEMBERED = 20
+"""Faults that have ended and can still be asked for."""
 
 
 class Target:
@@ -41,6 +44,8 @@ class Target:
         self.app = app
         self.clock = clock
         self.active: dict[str, Active] = {}
+        self.ended: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        """Faults that ended by themselves, the newest last: `name`, `label`, and how many seconds `late`."""
         self.sessions: set[Session] = set()
         """WebSockets that are open."""
         self.control: ASGIApp = Control(self)
@@ -138,6 +143,9 @@ class Target:
             self._sort()
             for active in gone:
                 await active.fault.end(self, active)
+                if (late := self.clock() - active.expires) >= 0:
+                    ended = {"name": active.name, "label": active.fault.label, "late": round(late, 3)}
+                    self.ended.append(ended)
         return gone
 
     def after_answer(self, active: Active) -> None:

@@ -107,6 +107,18 @@ async def test_the_target_ends_a_fault_by_itself() -> None:
     assert (await ask(target))[0] == 200
 
 
+async def test_how_late_it_ended_is_kept_and_a_clear_is_no_end_of_its_own() -> None:
+    now = 100.0
+    target = Target(application, clock=lambda: now)
+    await target.set("it", parse({"kind": "error", "ttl": 5}))
+    await target.clear()
+    await target.set("it", parse({"kind": "error", "ttl": 5}))
+    now = 105.25
+    await target.clear("it")  # as the timer does
+    answer = json.loads((await ask(target, "/_faults"))[1])
+    assert answer == {"faults": [], "ended": [{"name": "it", "label": "error 503", "late": 0.25}]}
+
+
 async def test_setting_again_replaces_and_the_old_time_no_longer_counts() -> None:
     target = Target(application)
     old = await target.set("it", parse({"kind": "error", "ttl": 0.05}))

@@ -118,7 +118,7 @@ def tell_log(process: Process, say: Say) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The findings as a JSON list.")
-@click.option("--fix", is_flag=True, help="End processes that earlier runs left behind.")
+@click.option("--fix", is_flag=True, help="End and undo what earlier runs left behind.")
 @port_base
 def doctor(as_json: bool, fix: bool, port_base: int | None) -> int:
     """Look for what keeps the lab from running; exit status 1 where something does."""

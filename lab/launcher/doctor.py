@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import locale
@@ -19,7 +20,7 @@ import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 
 from lab import settings
-from lab.launcher import ports, runfile
+from lab.launcher import ports, runfile, undo
 
 PYTHON = (3, 11)
 DESCRIPTORS = 4096
@@ -51,6 +52,7 @@ def examine(wanted: dict[str, int]) -> list[Finding]:
         lambda: port_findings(wanted),
         leftovers,
         run_file,
+        scenario,
         environment,
         configuration,
         descriptors,
@@ -154,6 +156,20 @@ def run_file() -> Iterator[Finding]:
         yield Finding("note", "running lab", f"{runfile.path()} is of a lab that is gone", "lab doctor --fix")
 
 
+def scenario() -> Iterator[Finding]:
+    """Whether a scenario's settings are still in the gateway, though whoever played it was killed."""
+    found = undo.state()
+    if found == "killed":
+        seen = "one was killed: the gateway is still set as it needed it"
+        yield Finding("bad", "scenarios", seen, "lab doctor --fix")
+    elif found == "gone":
+        yield Finding("note", "scenarios", f"{undo.path()} is of a lab that is gone", "lab doctor --fix")
+    else:
+        yield Finding(
+            "ok", "scenarios", "one is being played" if found == "playing" else "none left anything"
+        )
+
+
 def environment() -> Iterator[Finding]:
     inside = sys.prefix != sys.base_prefix
     yield Finding("ok", "environment", sys.prefix if inside else f"{sys.prefix}, no virtual environment")
@@ -239,7 +255,10 @@ def disk() -> Iterator[Finding]:
 
 
 def fix() -> list[str]:
-    """End what earlier runs left behind; the value says what was done."""
+    """End what earlier runs left behind; the value says what was done.
+
+    Raises `UserError` where a scenario's settings cannot be put back.
+    """
     done = []
     found = ports.leftovers()
     for process in found:
@@ -251,4 +270,7 @@ def fix() -> list[str]:
     if run is not None and not run.alive:
         runfile.remove()
         done.append(f"removed {runfile.path()}, of a lab that is gone")
+    if undo.state() in ("killed", "gone"):
+        put_back = asyncio.run(undo.leftover())
+        done.append("set the gateway as it was before the scenario" if put_back else f"removed {undo.path()}")
     return done

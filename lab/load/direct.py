@@ -172,15 +172,19 @@ def _count() -> Iterator[int]:
 
 
 class Client:
-    """Sends requests to one server over as many kept-alive connections as there are requests at a time."""
+    """Sends requests to one server over as many kept-alive connections as there are requests at a time.
 
-    def __init__(self, url: str, timeout: float) -> None:
+    `source` is the address of this machine from which it connects, None the usual one.
+    """
+
+    def __init__(self, url: str, timeout: float, source: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"http://HOST:PORT was expected, got {url!r}")
         self._host, self._port = parts.hostname, parts.port or 80
         self._name = parts.netloc
         self._timeout = timeout
+        self._local = None if source is None else (source, 0)
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -233,7 +237,9 @@ class Client:
             connection = self._idle.pop()
             if not connection.transport.is_closing():
                 return connection, True
-        _, connection = await self._loop.create_connection(Connection, self._host, self._port)
+        _, connection = await self._loop.create_connection(
+            Connection, self._host, self._port, local_addr=self._local
+        )
         self._open.add(connection)
         return connection, False
 

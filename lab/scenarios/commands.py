@@ -16,6 +16,7 @@ from lab.errors import UserError
 from lab.launcher import ports as port_table
 from lab.launcher import runfile
 from lab.launcher.stack import Stack
+from lab.load.clients import own_addresses
 
 if TYPE_CHECKING:
     from lab.scenarios.engine import Line, Verdict
@@ -120,7 +121,7 @@ def _described(scenario: Scenario) -> dict[str, object]:
         "cure": scenario.cure,
         "source": scenario.source,
         "look_at": scenario.look_at,
-        "own_stack": scenario.own_stack,
+        "many_clients": scenario.many_clients,
         "questions": [asdict(question) for question in scenario.questions],
     }
 
@@ -148,8 +149,9 @@ def run(name: str, cure: str, attach: bool, ask: bool, without: tuple[str, ...],
     from lab.scenarios import table
 
     scenario = table.load(name)
-    if attach and scenario.own_stack:
-        raise UserError(f"{name} needs a gateway that is set up for it; run it without --attach")
+    lab = runfile.read()
+    if attach and lab and scenario.many_clients and not own_addresses(lab.gateway_url):
+        raise UserError(f"{name} speaks for many clients, which this system does not allow; omit --attach")
     if not as_json:
         click.echo(f"{scenario.title}\n\n{scenario.story}\nSource: {scenario.source}")
         if ask:

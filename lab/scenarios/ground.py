@@ -9,10 +9,9 @@ from pathlib import Path
 
 from lab.errors import UserError
 from lab.launcher import ports as port_table
-from lab.launcher import runfile
+from lab.launcher import runfile, undo
 from lab.launcher.ports import PortInUse
 from lab.launcher.stack import Stack
-from lab.scenarios import undo
 from lab.scenarios.play import Play
 
 START_TIMEOUT = 20.0

@@ -84,5 +84,5 @@ class Scenario:
     """Section → `{"enabled", "use", "options"}`, on top of `play.PLAIN`."""
     seed: int = 1
     """For whatever is drawn at random: `Play.dice`, faults with a probability."""
-    own_stack: bool = False
-    """It needs something that cannot be set on a gateway that runs, or takes the launcher: no --attach."""
+    many_clients: bool = False
+    """It speaks for many clients (`Play.client`), which not every gateway that runs can tell apart."""

@@ -1,15 +1,14 @@
 """What a script can do: set policies, services and faults, send traffic, wait for what is to be seen.
 
 Everything that a play changes is put back at its end, also after an error or Ctrl-C. How it was before is
-written down (`undo.py`), so that the next run puts back what a killed one could not. Faults have a time to
-live that their target keeps.
+written down (`lab/launcher/undo.py`), so that a child can put it back where the runner was killed. Faults
+have a time to live that their target keeps.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import random
 import time
@@ -25,9 +24,10 @@ from websockets.asyncio.client import connect
 from lab.errors import UserError
 from lab.faults.client import FaultClient
 from lab.faults.model import FaultError
-from lab.load import direct
+from lab.launcher import undo
+from lab.load import clients, direct
+from lab.load.clients import Visitor
 from lab.load.direct import Outcome, Request
-from lab.scenarios import undo
 from lab.scenarios.backend import Backend
 from lab.scenarios.model import Scenario
 from lab.scenarios.recording import Recording
@@ -47,6 +47,9 @@ OTHER = {"rate_limit": "token_bucket", "cache": "ttl", "breaker": "failure_rate"
 
 FAULT_TTL = 20.0
 """Seconds; longer than any play, shorter than anyone's patience with a runner that was killed."""
+
+NOBODY = Visitor(None)
+"""Who asks where it does not matter."""
 
 THINGS = ("faults", "policies", "load")
 """What can be left out of a play on purpose, to see that its expectations can fail."""
@@ -87,7 +90,8 @@ class Play:
         self._kill = kill
         self._folder = folder
         self._without = frozenset(without)
-        self._clients: dict[float, direct.Client] = {}
+        self._clients: dict[tuple[str | None, float], direct.Client] = {}
+        self._visitors = clients.numbers()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- from beginning to end -------------------------------------------------------------------------------
@@ -101,6 +105,8 @@ class Play:
                 httpx.AsyncClient(base_url=self.url, timeout=5, limits=limits, trust_env=False)
             )
             self._stack = stack
+            if self._folder is not None:
+                await stack.enter_async_context(undo.guard(self._folder))
             stack.push_async_callback(self._restore, await self._written_down())
             self.faults = await stack.enter_async_context(FaultClient(self._services))
             stack.push_async_callback(self._clear_faults)
@@ -265,16 +271,19 @@ class Play:
 
     # -- traffic ---------------------------------------------------------------------------------------------
 
-    async def get(self, path: str, tag: str = "", *, client: int = 0, timeout: float = 10.0) -> Outcome:
+    async def get(
+        self, path: str, tag: str = "", *, client: Visitor = NOBODY, timeout: float = 10.0
+    ) -> Outcome:
         """One request; the outcome, which is recorded, also where it failed."""
+        request = Request(path, headers=client.headers, tag=tag)
         if "load" in self._without:
-            return Outcome(request(path, tag, client), 0.0)
-        outcome = await self._client(timeout).send(request(path, tag, client))
+            return Outcome(request, 0.0)
+        outcome = await self._client(client.source, timeout).send(request)
         self.recording.add(outcome)
         return outcome
 
     async def burst(
-        self, count: int, path: str, tag: str = "", *, client: int = 0, timeout: float = 10.0
+        self, count: int, path: str, tag: str = "", *, client: Visitor = NOBODY, timeout: float = 10.0
     ) -> list[Outcome]:
         """`count` requests at once; in `path`, `{n}` is replaced by the number of the request."""
         sent = (self.get(path.format(n=n), tag, client=client, timeout=timeout) for n in range(count))
@@ -284,9 +293,9 @@ class Play:
         """Several things at once, until all are done."""
         await asyncio.gather(*work)
 
-    def client(self) -> int:
+    def client(self) -> Visitor:
         """A client that has not asked yet, for `get` and `burst`."""
-        return next(_CLIENTS)
+        return clients.visitor(next(self._visitors), own_address=clients.own_addresses(self.url))
 
     def meanwhile(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Do something beside the script; what is not over at the end of the play is broken off."""
@@ -312,16 +321,7 @@ class Play:
         await self.look()
         self.recording.figures[name] = figure(self.recording)
 
-    def _client(self, timeout: float) -> direct.Client:
-        if timeout not in self._clients:
-            self._clients[timeout] = direct.Client(self.url, timeout)
-        return self._clients[timeout]
-
-
-_CLIENTS = itertools.count(1)
-
-
-def request(path: str, tag: str = "", client: int = 0) -> Request:
-    """A GET; the `client`-th of many comes from an address of its own, which the lab's stack believes."""
-    address = {"X-Forwarded-For": f"10.20.{client // 250 % 250}.{client % 250 + 1}"} if client else {}
-    return Request(path, headers=address, tag=tag)
+    def _client(self, source: str | None, timeout: float) -> direct.Client:
+        if (source, timeout) not in self._clients:
+            self._clients[source, timeout] = direct.Client(self.url, timeout, source)
+        return self._clients[source, timeout]

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from lab.load.direct import Outcome, Request, at_random, closed_loop, every, open_loop, send, together
+from lab.load.clients import own_addresses
+from lab.load.direct import Client, Outcome, Request, at_random, closed_loop, every, open_loop, send, together
 
 OK = b"HTTP/1.1 200 OK\r\nX-Answer: yes\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 503 Away\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -107,6 +108,22 @@ async def test_the_request_as_it_was_asked_for() -> None:
         await got
         == b"POST /a?b=%2F HTTP/1.1\r\nHost: " + host + b"\r\nX-API-Key: k\r\nContent-Length: 3\r\n\r\nabc"
     )
+
+
+@pytest.mark.skipif(not own_addresses("http://127.0.0.1:1"), reason="one loopback address only")
+async def test_it_comes_from_the_address_that_was_chosen() -> None:
+    peers: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(writer.get_extra_info("peername")[0])
+        await answering(OK)(reader, writer)
+
+    async with server(serve) as url:
+        for source in ("127.1.2.3", None):
+            client = Client(url, 5.0, source)
+            assert (await client.send(Request("/"))).status == 200
+            client.close()
+    assert peers == ["127.1.2.3", "127.0.0.1"]
 
 
 async def test_a_kept_connection_that_the_server_closed_meanwhile_is_replaced() -> None:

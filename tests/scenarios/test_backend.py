@@ -37,7 +37,7 @@ async def test_a_full_queue_refuses():
 
 
 async def test_work_goes_on_for_clients_that_have_gone():
-    async with Backend(workers=1, seconds=0.05) as backend:
+    async with Backend(workers=1, seconds=0.25) as backend:
         outcomes = await ask(backend, 3, timeout=0.04)
         assert {outcome.failure for outcome in outcomes} == {"timeout"}
         await until(lambda: backend.done == 3)

@@ -78,4 +78,4 @@ async def test_waiting_ends_with_the_news():
     await asyncio.sleep(0)
     assert not waiting.done()
     it.add(outcome("x", 200))
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)

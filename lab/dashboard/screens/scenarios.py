@@ -17,7 +17,8 @@ from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
 from lab.dashboard.widgets.panel import Panel
 from lab.dashboard.widgets.table import LiveTable
 from lab.errors import UserError
-from lab.scenarios import engine, ground, table, undo
+from lab.launcher import undo
+from lab.scenarios import engine, ground, table
 from lab.scenarios.engine import Line, Verdict
 from lab.scenarios.model import Scenario
 

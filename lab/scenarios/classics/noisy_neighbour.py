@@ -92,5 +92,5 @@ SCENARIO = Scenario(
             "Everything above it: a fixed share wastes what others leave. That is why limits are generous.",
         ),
     ],
-    own_stack=True,
+    many_clients=True,
 )

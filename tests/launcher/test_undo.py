@@ -10,8 +10,7 @@ import pytest
 import respx
 
 from lab.errors import UserError
-from lab.launcher import runfile
-from lab.scenarios import undo
+from lab.launcher import doctor, runfile, undo
 
 URL = "http://127.0.0.1:65000"
 BEFORE = undo.Before(
@@ -20,13 +19,16 @@ BEFORE = undo.Before(
     {"service-a": {"url": "http://127.0.0.1:65001", "retries": 1}},
 )
 
+DEAD = 2**22 + 1
+"""The number of a process that there cannot be."""
+
 
 @pytest.fixture
 def folder(tmp_path):
     """A stack that "runs": this process, and what a dead runner wrote down."""
     runfile.write(URL, {}, {}, "secret", tmp_path)
     undo.write(BEFORE, tmp_path)
-    change(tmp_path, pid=2**22 + 1)
+    change(tmp_path, pid=DEAD)
     return tmp_path
 
 
@@ -91,6 +93,54 @@ async def test_what_can_be_put_back_is_even_where_something_cannot(folder, gatew
         await undo.leftover(folder)
     assert gateway.calls[-1].request.url.path == "/admin/services/service-a"
     assert undo.path(folder).exists()
+
+
+async def test_it_is_our_work_while_we_do_it(folder, gateway):
+    seen = []
+
+    def look(request):
+        seen.append(undo.read(folder).pid)
+        return respx.MockResponse(json={})
+
+    gateway["cache"].mock(side_effect=look)
+    await undo.leftover(folder)
+    assert seen == [os.getpid()]
+
+
+@pytest.mark.parametrize(("runner", "put_back"), [(DEAD, True), (DEAD + 1, False)])
+def test_the_guard_puts_back_what_its_own_runner_left(folder, gateway, monkeypatch, runner, put_back):
+    monkeypatch.setattr(sys, "argv", ["-c", str(folder), str(runner)])
+    undo.take_over()
+    assert undo.path(folder).exists() is not put_back
+    assert bool(gateway.calls) is put_back
+
+
+async def test_a_guard_that_is_not_needed_ends_at_once(folder):
+    undo.forget(folder)
+    before = set(psutil.Process().children())
+    async with undo.guard(folder):
+        [child] = set(psutil.Process().children()) - before
+    assert not child.is_running()
+
+
+def test_the_doctor_finds_it_and_puts_it_back(folder, gateway, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(folder))
+    assert [finding.level for finding in doctor.scenario()] == ["bad"]
+    assert doctor.fix() == ["set the gateway as it was before the scenario"]
+    assert gateway["cache"].called
+    assert [finding.level for finding in doctor.scenario()] == ["ok"]
+
+
+def test_the_doctor_says_whose_it_is(folder, gateway, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(folder))
+    parent = os.getppid()
+    change(folder, pid=parent, born=psutil.Process(parent).create_time())
+    assert [finding.seen for finding in doctor.scenario()] == ["one is being played"]
+    assert doctor.fix() == []
+    change(folder, stack=1.0)
+    assert [finding.level for finding in doctor.scenario()] == ["note"]
+    assert doctor.fix() == [f"removed {undo.path(folder)}"]
+    assert not gateway.calls
 
 
 async def test_a_later_process_of_the_same_number_is_not_the_runner(folder, gateway):

@@ -1,19 +1,28 @@
-"""How the gateway was set before a play, on disk while it lasts: `.lab/undo.json`.
+"""How the gateway was set before a scenario changed it, on disk while that lasts: `.lab/undo.json`.
 
-A runner that is killed cannot put anything back. The next `lab run` finds the file and does, if the gateway
-is still the same one; a gateway that was started anew has its configuration's policies anyway.
+    runner ──writes──▶ undo.json                  a scenario puts back what it changed, and deletes the file
+      │ pipe
+      └────▶ guard    ──▶ end of the pipe?        the guard does, where the runner was killed
+             lab doctor --fix, lab run --attach   and these, where both were
+
+It is put back only on the gateway that it was taken from; one that was started anew has its configuration's
+policies anyway.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from lab.errors import UserError
@@ -92,19 +101,39 @@ async def restore(before: Before, control: Control) -> None:
         raise first
 
 
+def state(folder: Path | None = None) -> str:
+    """What the file means now: "none" (there is none), "playing", "killed" (to be put back), or "gone" (its
+    stack is).
+    """
+    before, run = read(folder), runfile.read(folder)
+    if before is None:
+        return "none"
+    if run is None or run.gateway_url != before.url or run.started != before.stack:
+        return "gone"
+    return "playing" if _is_playing(before) else "killed"
+
+
+def _is_playing(before: Before) -> bool:
+    """Whether the runner that wrote it down still lives, and is another process than this one."""
+    return before.pid != os.getpid() and runfile.lives(before.pid, before.born)
+
+
 async def leftover(folder: Path | None = None) -> bool:
     """Put back what a killed runner left in the stack that runs; True where there was something.
 
     Raises `UserError` where another runner is playing on that stack now.
     """
-    before, run = read(folder), runfile.read(folder)
-    if before is None:
+    found, before, run = state(folder), read(folder), runfile.read(folder)
+    if found == "none" or before is None:
         return False
-    if run is None or run.gateway_url != before.url or run.started != before.stack:
-        forget(folder)  # that stack is gone
+    if found == "gone" or run is None:
+        forget(folder)
         return False
-    if _is_playing(before):
+    if found == "playing":
         raise UserError(f"another scenario is being played on this gateway (process {before.pid})")
+    import httpx  # 0.1 s that nobody waits for where there is nothing to do
+
+    write(before, folder or runfile.home())  # now it is our work, should somebody else look
     headers = {"Authorization": f"Bearer {run.admin_token}"}
     async with httpx.AsyncClient(base_url=run.gateway_url, headers=headers, trust_env=False) as client:
 
@@ -124,6 +153,40 @@ async def leftover(folder: Path | None = None) -> bool:
     return True
 
 
-def _is_playing(before: Before) -> bool:
-    """Whether the runner that wrote it down still lives, and is another process than this one."""
-    return before.pid != os.getpid() and runfile.lives(before.pid, before.born)
+# -- the guard -----------------------------------------------------------------------------------------------
+
+GUARD = "import sys; sys.stdin.buffer.read(); from lab.launcher import undo; undo.take_over()"
+"""Waits for the end of the pipe before it imports anything: nearly always there is nothing to do."""
+
+
+@contextlib.asynccontextmanager
+async def guard(folder: Path) -> AsyncIterator[None]:
+    """Within the block a child stands by, which puts back what we wrote down in `folder` if we are killed."""
+    group: dict[str, Any] = {"process_group": 0}  # Ctrl-C in the terminal is not for it
+    if sys.platform == "win32":
+        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    devnull = asyncio.subprocess.DEVNULL
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", GUARD, str(folder), str(os.getpid())),
+        **{"stdin": asyncio.subprocess.PIPE, "stdout": devnull, "stderr": devnull, **group},
+    )
+    try:
+        yield
+    finally:
+        assert child.stdin is not None
+        child.stdin.close()
+        await child.wait()
+
+
+def take_over() -> None:
+    """The guard, once the process that it stood by for has ended."""
+    folder, runner = Path(sys.argv[1]), int(sys.argv[2])
+    before = read(folder)
+    if before is None or before.pid != runner:
+        return  # all was put back, or somebody else is at it
+    for _ in range(100):
+        if not runfile.lives(runner, before.born):
+            break
+        time.sleep(0.02)  # its pipe ends a moment before it does
+    with contextlib.suppress(UserError):
+        asyncio.run(leftover(folder))

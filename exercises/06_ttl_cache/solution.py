@@ -28,7 +28,7 @@ class TtlCache:
 
     def put(self, key: bytes, entry: Any, now: float) -> None:
         """Keep `entry` under `key`, in place of what was there. With a `ttl` of 0 nothing is kept."""
-        if self.ttl <= 0:
+        if not self.ttl:
             return
         self._table[key] = (now, entry)
         self._table.move_to_end(key)

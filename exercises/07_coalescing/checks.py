@@ -72,7 +72,7 @@ async def test_a_lone_request_gets_the_services_answer(student: Student) -> None
 
 
 @check(
-    points=4,
+    points=3,
     why="A hundred clients that want the same at the same moment cost the service one answer.",
     after=ALONE,
     look="where a request finds out that an equal one is under way, and what it waits for",
@@ -350,6 +350,36 @@ async def test_a_leader_that_fails_fails_alone(student: Student) -> None:
     expect([task.done() for task in rest], [True] * 3, of="the followers have an answer")
     expect(await bodies(rest), ["answer 2"] * 3, of="what the followers got")
     expect(len(service.asked), 2, of="calls to the service")
+
+
+@check(
+    points=1,
+    why="Half an answer that looks whole is worse than none.",
+    after=("test_a_leader_that_fails_fails_alone",),
+    look="reading `response.stream` can raise an exception, too: what came before it is no answer",
+    mistake="half",
+)
+async def test_half_an_answer_is_given_to_nobody(student: Student) -> None:
+    some, service = stage(student), Service()
+    go = asyncio.Event()
+
+    async def call_next(request: Request) -> Answer:
+        if service.asked:
+            return await service.call_next(request)
+        service.asked.append("the first")
+        await go.wait()
+        return Answer(200, service.headers, b"answer 1; " * 150, streamed=True, breaks_off=True)
+
+    first, *rest = [some.start("__call__", get(), call_next) for _ in range(4)]
+    await student.settle()
+    go.set()
+    await student.settle()
+    with raises("ConnectionResetError", when="the body of the leader's answer broke off half-way"):
+        await first
+    service.go.set()
+    await student.settle()
+    expect([task.done() for task in rest], [True] * 3, of="the followers have an answer")
+    expect(await bodies(rest), ["answer 2"] * 3, of="what the followers got")
 
 
 @check(

@@ -270,7 +270,7 @@ async def test_a_failure_is_tried_again(student: Student) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     why="Who never gives up is part of the problem.",
     after=(ATTEMPTS,),
     look="`retries` counts the attempts after the first; then the last answer is passed on; the pauses grow",
@@ -483,6 +483,26 @@ async def test_only_retries_that_are_made_cost(student: Student) -> None:
         of="attempts for a GET, after a POST, a 500 and a Retry-After of 60 were not retried",
     )
     await setting.end(task, "after the attempts")
+
+
+@check(
+    points=1,
+    why="What each request leaves behind is all there is after a million of them.",
+    after=(ATTEMPTS,),
+    look="`await response.aclose()` for an answer that you drop; `cancel()` for an alarm that came too late",
+    mistake="left-open",
+)
+async def test_nothing_is_left_behind(student: Student) -> None:
+    setting = Setting(student)
+    service = Service(setting.clock, 503, 502, 200)
+    task = await setting.send(service)
+    await setting.wait(0.5)
+    await setting.wait(1.0)
+    expect(len(service.asked), 3, of="attempts")
+    await setting.end(task, "when the third attempt has succeeded")
+    await student.settle()
+    expect(student.open_bodies(), 0, of="dropped answers of the service that nobody has closed")
+    expect(setting.clock.asleep(), 0, of="tasks that still sleep, the client having its answer")
 
 
 @check(

@@ -7,7 +7,18 @@ import json
 import random
 from typing import Any
 
-from lab.exercises.kit import Answer, Failure, Request, Student, Thing, check, expect, expect_that, raises
+from lab.exercises.kit import (
+    Answer,
+    Failure,
+    Raised,
+    Request,
+    Student,
+    Thing,
+    check,
+    expect,
+    expect_that,
+    raises,
+)
 
 PATH = "/service-a/items/1"
 NAMED = ("test_the_answer_and_the_service_get_the_id",)
@@ -266,12 +277,14 @@ async def test_a_client_that_goes_away_has_a_line(student: Student) -> None:
     log = Log(student, wait=True)
     task = log.start(["x-request-id", "mine-7"])
     await student.settle()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    student.cancel(task)
+    (end,) = await asyncio.gather(task, return_exceptions=True)
     await student.settle()
     line = log.last(mistake="gone")
     expect([line.get("status"), line.get("level")], [0, "info"], of="status and level")
     expect(line.get("request_id"), "mine-7", of="request_id")
+    got = end.sentence() if isinstance(end, Raised) else "an answer, for nobody"
+    expect_that(task.cancelled(), "the CancelledError goes on", got)
 
 
 @check(

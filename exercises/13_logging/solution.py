@@ -58,7 +58,7 @@ class RequestLog:
 
 def shown(headers: Headers) -> str | None:
     """The client's own id, where it is sane: a single one, of visible ASCII, not too long."""
-    given = [value for name, value in headers if name == b"x-request-id"]
-    if len(given) == 1 and SANE.fullmatch(given[0]):
-        return given[0].decode("ascii")
+    match [value for name, value in headers if name == b"x-request-id"]:
+        case [one] if SANE.fullmatch(one):
+            return one.decode("ascii")
     return None

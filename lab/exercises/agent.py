@@ -12,6 +12,8 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
             + task                               it is the check's number for this work
     clock   start                                a handle: a clock that stands still until it is told
     tick    clock, seconds                       nothing; who slept until then is awake
+    asleep  clock                                how many sleep by it
+    open                                         how many streamed bodies are neither read out nor closed
     stand   name, attributes, methods            a ref: an object of the check's (see `StandIn`)
     set     ref, attributes                      nothing; that object's attributes have these values now
     told    ref                                  the names of its methods that were called, in order
@@ -91,6 +93,10 @@ class ManualClock:
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
+    @property
+    def asleep(self) -> int:
+        return len(self._sleepers)
+
         for entry in sorted(self._sleepers):
             if entry[0] <= self.now + 1e-9 and not entry[2].done():
                 entry[2].set_result(None)
@@ -98,6 +104,32 @@ class ManualClock:
 
 class StandIn:
     """An object that a check gives to the submission, as a service's connection would be.
+class Pieces:
+    """The body of a check's answer on its way. It is open until it was read to its end, or closed."""
+
+    SIZE = 1024
+
+    def __init__(self, body: bytes, breaks_off: bool) -> None:
+        self.open = True
+        self._rest = body
+        self._breaks_off = breaks_off
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._rest = self._rest[: self.SIZE], self._rest[self.SIZE :]
+        if piece and self.open:
+            return piece
+        was_open, self.open = self.open, False
+        if was_open and self._breaks_off:
+            raise ConnectionResetError("the service's body breaks off")
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.open = False
+
+
 
     `methods`: name → the attributes that a call of it sets. They take no arguments; calls are noted.
     """
@@ -129,6 +161,7 @@ class Agent:
         self._served: list[Any] = []
 
     # -- messages --------------------------------------------------------------------------------------------
+        self._bodies: list[Pieces] = []
 
     def load(self) -> Message:
         """Run the file, once."""
@@ -187,6 +220,10 @@ class Agent:
                 return self._objects[fields["clock"]].tick(fields["seconds"])
             case "stand":
                 kind = type(fields["name"], (StandIn,), {})
+            case "asleep":
+                return self._objects[fields["clock"]].asleep
+            case "open":
+                return sum(body.open for body in self._bodies)
                 return self._ticket(kind(self._unpack(fields["attributes"]), self._unpack(fields["methods"])))
             case "set":
                 return vars(self._objects[fields["ref"]]).update(self._unpack(fields["attributes"]))
@@ -266,7 +303,7 @@ class Agent:
         return self._ticket(value)
 
     def _unpack(self, data: Any) -> Any:
-        return _native(unpack(data, self._thing))
+        return _native(unpack(data, self._thing), self._bodies)
 
     def _thing(self, it: Ref | Handle) -> Any:
         if isinstance(it, Handle) and it.kind == "callback":
@@ -362,20 +399,23 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 # -- requests and responses ----------------------------------------------------------------------------------
 
 
-def _native(value: Any) -> Any:
-    """Requests and answers become what stages work with, records become objects, however deep they are."""
+def _native(value: Any, bodies: list[Pieces]) -> Any:
+    """Requests and answers become what stages work with, records become objects, however deep they are.
+
+    The answers' streams are added to `bodies`.
+    """
     match value:
         case list():
-            return [_native(item) for item in value]
+            return [_native(item, bodies) for item in value]
         case dict():
-            return {key: _native(item) for key, item in value.items()}
+            return {key: _native(item, bodies) for key, item in value.items()}
         case Request():
             return _exchange(value)
         case Answer():
-            return _response(value)
+            return _response(value, bodies)
         case Record():
             made: Any = type(value.kind, (), {})()
-            vars(made).update(_native(value.fields))
+            vars(made).update(_native(value.fields, bodies))
             return made
     return value
 
@@ -418,14 +458,13 @@ def _request(exchange: Exchange) -> Request:
     )
 
 
-def _response(answer: Answer) -> Response:
-    async def chunks() -> Any:
-        for at in range(0, len(answer.body), 1024):
-            yield answer.body[at : at + 1024]
-
-    stream = chunks() if answer.streamed else None
-    content = b"" if answer.streamed else answer.body
-    return Response(answer.status, _fields(answer.headers), content, stream, failure=answer.failure)
+def _response(answer: Answer, bodies: list[Pieces]) -> Response:
+    headers = _fields(answer.headers)
+    if not answer.streamed:
+        return Response(answer.status, headers, answer.body, failure=answer.failure)
+    stream = Pieces(answer.body, answer.breaks_off)
+    bodies.append(stream)
+    return Response(answer.status, headers, stream=stream, failure=answer.failure)
 
 
 def _answer(response: Response) -> Answer:

@@ -402,6 +402,11 @@ class Student:
         return made
 
     @contextmanager
+    def open_bodies(self) -> int:
+        """How many of the check's answers with `streamed` were neither read to the end nor closed."""
+        number: int = self._value(self._channel.ask("open", {}))
+        return number
+
     def moment(self) -> Iterator[None]:
         """What is done inside is done in one moment: nothing that was begun goes on in between.
 
@@ -622,6 +627,11 @@ class StandIn:
     def __init__(self, student: Student, ref: Ref, name: str) -> None:
         self.name = name
         self.ref = ref
+    def asleep(self) -> int:
+        """How many sleep by it."""
+        number: int = self._student._value(self._student._channel.ask("asleep", {"clock": self.number}))
+        return number
+
         self._student = student
 
     def set(self, **attributes: Any) -> None:

@@ -92,6 +92,8 @@ class Answer:
     """Why the gateway answers on the service's behalf, such as `connection_refused`."""
     streamed: bool = False
     """Whether the body came (or is to come) in pieces."""
+    breaks_off: bool = False
+    """Whether an error, a `ConnectionResetError`, is to come behind the last piece."""
 
     def header(self, name: str) -> str | None:
         """The first value of the field `name`, or None."""

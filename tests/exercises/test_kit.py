@@ -249,6 +249,49 @@ def test_a_stage_gets_exchanges_and_gives_responses(run: Run) -> None:
     assert run(STAGE, test_stage).text == ""
 
 
+BODIES = """
+class Bodies:
+    async def first_byte(self, exchange, call_next):
+        response = await call_next(exchange)
+        async for chunk in response.stream:
+            return chunk[:1]
+    async def closed(self, exchange, call_next):
+        await (await call_next(exchange)).aclose()
+    async def all(self, exchange, call_next):
+        return b"".join([chunk async for chunk in (await call_next(exchange)).stream])
+    async def passed_on(self, exchange, call_next):
+        return await call_next(exchange)
+"""
+
+
+def test_a_body_is_open_until_it_is_read_or_closed(run: Run) -> None:
+    async def test_bodies(student: Student) -> None:
+        async def call_next(request: Request) -> Answer:
+            return Answer(200, [], b"x" * 3000, streamed=True)
+
+        bodies = student.new("Bodies")
+        for method, left in (("closed", 0), ("all", 0), ("passed_on", 0), ("first_byte", 1), ("all", 1)):
+            await bodies.start(method, Request(), call_next)
+            expect(student.open_bodies(), left, of=method)
+
+    assert run(BODIES, test_bodies).text == ""
+
+
+def test_a_body_can_break_off(run: Run) -> None:
+    async def test_bodies(student: Student) -> None:
+        async def call_next(request: Request) -> Answer:
+            return Answer(200, [], b"x" * 3000, streamed=True, breaks_off=True)
+
+        bodies = student.new("Bodies")
+        expect(await bodies.start("first_byte", Request(), call_next), b"x")
+        for method in ("all", "passed_on"):
+            with kit.raises("ConnectionResetError"):
+                await bodies.start(method, Request(), call_next)
+        expect(student.open_bodies(), 1, of="bodies that are still open: the one of which a byte was read")
+
+    assert run(BODIES, test_bodies).text == ""
+
+
 def test_a_clock_in_the_checks_hand_wakes_who_sleeps(run: Run) -> None:
     async def test_stage(student: Student) -> None:
         clock: Clock = student.clock(100.0)
@@ -261,10 +304,10 @@ def test_a_clock_in_the_checks_hand_wakes_who_sleeps(run: Run) -> None:
         await student.settle()
         clock.tick(4.5)
         await student.settle()
-        expect(task.done(), False)
+        expect((task.done(), clock.asleep()), (False, 1))
         clock.tick(0.5)
         await student.settle()
-        expect(task.done(), True)
+        expect((task.done(), clock.asleep()), (True, 0))
 
     assert run(STAGE, test_stage).text == ""
 

@@ -54,7 +54,8 @@ class Setting:
         connection = self.student.stand_in(
             f"connection {number}", {"usable": True}, {"abort": {"usable": False}}
         )
-        self.student.calls.add(f"connect() number {number} gives {connection.name}")
+        if self.slow:
+            self.student.calls.add(f"connect() number {number} gives {connection.name}")
         self.opened.append(connection)
         return connection
 

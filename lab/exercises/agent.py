@@ -91,19 +91,17 @@ class ManualClock:
             if entry in self._sleepers:
                 self._sleepers.remove(entry)
 
-    def tick(self, seconds: float) -> None:
-        self.now += seconds
     @property
     def asleep(self) -> int:
         return len(self._sleepers)
 
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
         for entry in sorted(self._sleepers):
             if entry[0] <= self.now + 1e-9 and not entry[2].done():
                 entry[2].set_result(None)
 
 
-class StandIn:
-    """An object that a check gives to the submission, as a service's connection would be.
 class Pieces:
     """The body of a check's answer on its way. It is open until it was read to its end, or closed."""
 
@@ -130,6 +128,8 @@ class Pieces:
         self.open = False
 
 
+class StandIn:
+    """An object that a check gives to the submission, as a service's connection would be.
 
     `methods`: name → the attributes that a call of it sets. They take no arguments; calls are noted.
     """
@@ -159,9 +159,9 @@ class Agent:
         self._numbers = itertools.count(1)
         self._tasks: dict[int, asyncio.Task[Any]] = {}  # by the check's numbers
         self._served: list[Any] = []
+        self._bodies: list[Pieces] = []
 
     # -- messages --------------------------------------------------------------------------------------------
-        self._bodies: list[Pieces] = []
 
     def load(self) -> Message:
         """Run the file, once."""
@@ -218,12 +218,12 @@ class Agent:
                 return Handle(self._keep(ManualClock(fields["start"])), "clock")
             case "tick":
                 return self._objects[fields["clock"]].tick(fields["seconds"])
-            case "stand":
-                kind = type(fields["name"], (StandIn,), {})
             case "asleep":
                 return self._objects[fields["clock"]].asleep
             case "open":
                 return sum(body.open for body in self._bodies)
+            case "stand":
+                kind = type(fields["name"], (StandIn,), {})
                 return self._ticket(kind(self._unpack(fields["attributes"]), self._unpack(fields["methods"])))
             case "set":
                 return vars(self._objects[fields["ref"]]).update(self._unpack(fields["attributes"]))

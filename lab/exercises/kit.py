@@ -401,12 +401,12 @@ class Student:
         made = self._stand_ins[ref.number] = StandIn(self, ref, name)
         return made
 
-    @contextmanager
     def open_bodies(self) -> int:
         """How many of the check's answers with `streamed` were neither read to the end nor closed."""
         number: int = self._value(self._channel.ask("open", {}))
         return number
 
+    @contextmanager
     def moment(self) -> Iterator[None]:
         """What is done inside is done in one moment: nothing that was begun goes on in between.
 
@@ -609,6 +609,11 @@ class Clock:
         """As an argument: `async sleep(seconds)`, which returns when the clock has been moved that far."""
         return Sleep(self.number)
 
+    def asleep(self) -> int:
+        """How many sleep by it."""
+        number: int = self._student._value(self._student._channel.ask("asleep", {"clock": self.number}))
+        return number
+
     def tick(self, seconds: float) -> None:
         """Move it forward."""
         self._student.calls.add(f"{seconds:g} s pass")
@@ -627,11 +632,6 @@ class StandIn:
     def __init__(self, student: Student, ref: Ref, name: str) -> None:
         self.name = name
         self.ref = ref
-    def asleep(self) -> int:
-        """How many sleep by it."""
-        number: int = self._student._value(self._student._channel.ask("asleep", {"clock": self.number}))
-        return number
-
         self._student = student
 
     def set(self, **attributes: Any) -> None:

@@ -22,7 +22,7 @@ async def address():
 
 
 async def test_text_comes_back_as_text_and_bytes_as_bytes(address):
-    async with connect(address + "/ws") as socket:
+    async with connect(address + "/ws", proxy=None) as socket:
         for message in ("grüße", "", b"\x00\xff", b"", "x" * 100_000, b"y" * 1_000_000):
             await socket.send(message)
             back = await socket.recv()
@@ -41,19 +41,19 @@ async def test_text_comes_back_as_text_and_bytes_as_bytes(address):
     ],
 )
 async def test_the_best_known_subprotocol_is_chosen(address, offered, chosen):
-    async with connect(address + "/ws", subprotocols=offered) as socket:
+    async with connect(address + "/ws", proxy=None, subprotocols=offered) as socket:
         assert socket.subprotocol == chosen
 
 
 async def test_the_ticker_sends_unasked_and_then_closes(address):
-    async with connect(address + "/ws/ticker?every=0.01&count=3") as socket:
+    async with connect(address + "/ws/ticker?every=0.01&count=3", proxy=None) as socket:
         assert [message async for message in socket] == ["tick 1", "tick 2", "tick 3"]
     assert socket.close_code == 1000
 
 
 @pytest.mark.parametrize("code", [1000, 1011, 3000, 4999])
 async def test_it_closes_with_a_code_and_a_reason(address, code):
-    async with connect(f"{address}/ws/close/{code}?reason=because") as socket:
+    async with connect(f"{address}/ws/close/{code}?reason=because", proxy=None) as socket:
         await socket.wait_closed()
     assert (socket.close_code, socket.close_reason) == (code, "because")
 
@@ -61,13 +61,13 @@ async def test_it_closes_with_a_code_and_a_reason(address, code):
 @pytest.mark.parametrize("code", [999, 1005, 1006, 1015, 2000, 5000])
 async def test_codes_that_nobody_may_send_are_refused(address, code):
     with pytest.raises(websockets.InvalidStatus) as caught:
-        await connect(f"{address}/ws/close/{code}")
+        await connect(f"{address}/ws/close/{code}", proxy=None)
     assert caught.value.response.status_code == 403
 
 
 async def test_it_refuses_the_handshake_with_a_status(address):
     with pytest.raises(websockets.InvalidStatus) as caught:
-        await connect(address + "/ws/refuse/418")
+        await connect(address + "/ws/refuse/418", proxy=None)
     assert caught.value.response.status_code == 418
     assert caught.value.response.body == b"status 418\n"
 

@@ -765,9 +765,9 @@ def test_plain_uvicorn_on_the_command_line(tmp_path: Path) -> None:
 def test_the_limit_on_open_files_is_raised_to_what_the_connections_need() -> None:
     code = (
         "import resource; from lab.proxy.server import raise_file_limit;"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 3000));"
-        "raise_file_limit(1000); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0]);"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 900));"
+        "raise_file_limit(200); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0]);"
         "raise_file_limit(9999); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2256", "3000"]
+    assert done.stdout.split() == ["656", "900"]

@@ -34,6 +34,12 @@ def three_exercises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The screens are in colour, whatever who runs the tests asks of programs."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Times are shown as in UTC, wherever the test runs."""
     monkeypatch.setenv("TZ", "UTC")

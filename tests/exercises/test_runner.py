@@ -53,7 +53,8 @@ FixedWindow.take = take
         ("import sys; sys.exit(0)", "the code ended the program (line 1: import sys; sys.exit(0))"),
         ("import os; os._exit(0)", "it ended the Python process"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt (line 1: raise KeyboardInterrupt)"),
-        (b"\xff\xfe\x00", "SyntaxError"),
+        (b"\xff\xfe", "SyntaxError"),
+        ("x = '\0'", ""),  # a ValueError until Python 3.11.3, a SyntaxError since then
         ("input()", "EOFError"),
     ],
 )

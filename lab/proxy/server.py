@@ -29,7 +29,7 @@ from urllib.parse import unquote
 import httptools
 
 from lab.model import Headers, Response, problem
-from lab.proxy.cycle import STATUS_LINE, Cycle
+from lab.proxy.cycle import CYCLE, STATUS_LINE, Cycle
 from lab.proxy.session import WebSocketSession
 from lab.settings import LimitsSettings
 
@@ -360,7 +360,9 @@ class GatewayProtocol(asyncio.Protocol):
         if upgrade is not None and parser.should_upgrade():
             self._check_upgrade(method, version, upgrade)
             return
-        cycle = Cycle(self, self._scope(method, version), version, keep_alive, expects)
+        scope = self._scope(method, version)
+        cycle = Cycle(self, scope, version, keep_alive, expects)
+        scope["extensions"][CYCLE] = cycle
         self.cycle = cycle
         self.state = State.BODY
         self.last = not keep_alive
@@ -415,7 +417,7 @@ class GatewayProtocol(asyncio.Protocol):
             "query_string": query,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            "extensions": _EXTENSIONS,
+            "extensions": {},
         }
 
     def _next(self) -> None:
@@ -624,9 +626,6 @@ class GatewayProtocol(asyncio.Protocol):
         elif self.state == State.ANSWER:
             self.deadline = math.inf
 
-
-_EXTENSIONS: dict[str, dict[str, Any]] = {"lab.cancel": {}}
-"""`lab.cancel`: the task that runs the application is cancelled when the client goes away."""
 
 _NAMES = {408: "request-timeout", 414: "target-too-long", 431: "head-too-large"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from lab.model import Exchange, Response
 from lab.policies import Context
-from lab.policies.access_log import AccessLog, Histogram, LineWriter, Recent, Tally, Top
+from lab.policies.access_log import AccessLog, Histogram, LineWriter, Recent, Tally, Top, quantiles
 
 KEYS = [
     "ts",
@@ -183,17 +183,17 @@ def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_exceed() -> No
 
 def test_quantiles_are_of_the_last_ten_seconds() -> None:
     recent = Recent()
-    assert recent.quantiles(0.0) == {"p50": None, "p95": None, "p99": None}
+    assert quantiles([recent], 0.0) == {"p50": None, "p95": None, "p99": None}
     for _ in range(99):
         recent.observe(0.010, 100.5)
     recent.observe(1.0, 100.6)
-    result = recent.quantiles(101.0)
+    result = quantiles([recent], 101.0)
     assert result["p50"] == pytest.approx(0.010, rel=0.16)
     assert result["p99"] == pytest.approx(0.010, rel=0.16)
     for _ in range(5):
         recent.observe(1.0, 101.0)
-    assert recent.quantiles(101.0)["p99"] == pytest.approx(1.0, rel=0.16)
-    assert recent.quantiles(112.0)["p50"] is None
+    assert quantiles([recent], 101.0)["p99"] == pytest.approx(1.0, rel=0.16)
+    assert quantiles([recent], 112.0)["p50"] is None
 
 
 def test_the_busiest_paths_stay_when_a_million_others_come() -> None:
@@ -288,7 +288,7 @@ def test_a_quantile_is_the_first_bound_that_holds_its_share() -> None:
         recent.observe(0.001, now=5.0)
     for _ in range(5):
         recent.observe(1.0, now=5.0)
-    found = recent.quantiles(5.0)
+    found = quantiles([recent], 5.0)
     assert found["p50"] == found["p95"]
     assert found["p50"] == pytest.approx(0.001, rel=0.15)
     assert found["p99"] == pytest.approx(1.0, rel=0.15)

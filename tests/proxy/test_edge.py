@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lab.model import BodyTooLarge, Exchange, Response, problem
+from lab.proxy.cycle import CYCLE
 from lab.proxy.edge import Edge, Message, Receive, Scope, Send, normalise
 from lab.settings import LimitsSettings
 
@@ -46,6 +48,10 @@ class World:
     async def send(self, message: Message) -> None:
         self.out.append(message)
 
+    def whole(self, status: int, headers: Any, body: bytes) -> None:
+        """As our own server takes a whole response."""
+        self.out += ({"status": status, "headers": headers}, {"body": body})
+
     async def ask(
         self, target: bytes = b"/service-a/x", method: str = "GET", headers: Any = None, **more: Any
     ) -> Response:
@@ -60,7 +66,7 @@ class World:
             "headers": [(b"host", b"gate")] if headers is None else headers,
             "client": ("192.0.2.7", 1),
             "http_version": "1.1",
-            "extensions": {"lab.cancel": {}},
+            "extensions": {CYCLE: SimpleNamespace(answer=self.whole)},
             **more,
         }
         self.out = []

@@ -39,24 +39,45 @@ CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 
 
 class Flight:
-    """A request on its way to the service, and what others who want the same may expect of it.
+    """A request on its way to the service, and what others who want the same may expect of it."""
 
-    `head` comes true when the response's head is there: with the entry that it makes, None where it cannot
-    be shared. A cancelled `head` says that whoever asked went away.
-    """
-
-    __slots__ = ("body", "head", "key", "void")
+    __slots__ = ("_bell", "body", "entry", "gone", "key", "landed", "void")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.head: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+        self.landed = False
+        """The response's head is there, or it will never be."""
+        self.gone = False
+        """It will never be: whoever asked went away."""
+        self.entry: Entry | None = None
+        """What the head made; None where it cannot be shared."""
         self.body: SharedBody | None = None
         """The body while it is still coming; without one the entry's own is complete."""
         self.void = False
         """Something was invalidated meanwhile: this answer may be from before, it is not kept."""
+        self._bell: asyncio.Future[None] | None = None  # most flights have nobody who waits for them
 
     def share(self, entry: Entry | None) -> None:
-        self.head.set_result(entry)
+        self.entry = entry
+        self._land()
+
+    def leave(self) -> None:
+        """Whoever asked is done with it; without a head by now, it went away."""
+        if not self.landed:
+            self.gone = True
+            self._land()
+
+    def _land(self) -> None:
+        self.landed = True
+        if self._bell is not None:
+            self._bell.set_result(None)
+
+    async def landing(self, seconds: float) -> None:
+        """Wait for the head, for so many seconds at most."""
+        if not self.landed:
+            if self._bell is None:
+                self._bell = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._bell,), timeout=seconds)
 
 
 class Cache:
@@ -158,10 +179,9 @@ class Cache:
         if wanted is None or not decision.plain or wanted in self._unshared or not self._options.coalesce:
             return await self._lead(exchange, call_next, decision, Flight(decision.key))
         while (flight := self._flights.get(wanted)) is not None:
-            try:
-                entry = await self._follow(flight, exchange)
-            except asyncio.InvalidStateError:
-                continue  # whoever asked went away: the first to get here asks in its place
+            entry = await self._follow(flight, exchange)
+            if flight.gone:
+                continue  # the first to get here asks in its place
             if flight.body is not None and not flight.body.open:
                 continue  # its last reader left, or it grew too long, before we got here
             too_old = flight.body is not None and entry is not None and not entry.fresh(self._clock())
@@ -178,17 +198,14 @@ class Cache:
     async def _follow(self, flight: Flight, exchange: Exchange) -> Entry | None:
         """What the flight brings, None where it cannot be shared or does not come in time.
 
-        The wait counts against the time that the service has for this exchange. Raises InvalidStateError
-        where the one who asked went away.
+        The wait counts against the time that the service has for this exchange.
         """
         now = self._clock()
         if exchange.deadline is None:
             service = self._services.get(exchange.service)
             exchange.deadline = now + (service.timeout if service is not None else 10.0)
-        await asyncio.wait((flight.head,), timeout=max(0.0, exchange.deadline - now))
-        if flight.head.cancelled():
-            raise asyncio.InvalidStateError
-        return flight.head.result() if flight.head.done() else None
+        await flight.landing(max(0.0, exchange.deadline - now))
+        return flight.entry
 
     def _collapsed(self, flight: Flight, entry: Entry, exchange: Exchange, decision: Decision) -> Response:
         status = b"; fwd=%b; fwd-status=%d; collapsed" % (decision.why, entry.status)
@@ -205,20 +222,20 @@ class Cache:
         self._fetching.add(flight)
         try:
             asked = self._clock()
-            response = await self._ask(exchange, call_next, decision)
+            if decision.conditions:
+                response = await self._validate(exchange, call_next, decision.conditions)
+            else:
+                response = await call_next(exchange)
             return await self._settle(exchange, call_next, decision, flight, response, asked)
         finally:
-            if not flight.head.done():
-                flight.head.cancel()
+            flight.leave()
             if flight.body is None:
                 self._fetching.discard(flight)
 
-    async def _ask(self, exchange: Exchange, call_next: Handler, decision: Decision) -> Response:
+    async def _validate(self, exchange: Exchange, call_next: Handler, conditions: Headers) -> Response:
         """Forward the request, with the stored response's validators in place of the client's conditions."""
-        if not decision.conditions:
-            return await call_next(exchange)
         own = exchange.headers
-        exchange.headers = [field for field in own if field[0] not in CONDITIONS] + decision.conditions
+        exchange.headers = [field for field in own if field[0] not in CONDITIONS] + conditions
         try:
             return await call_next(exchange)
         finally:
@@ -282,7 +299,8 @@ class Cache:
         length = response.header(b"content-length")
         new = self.core.admit(exchange, response, asked=asked, now=now, wall=self._wall())
         if new is None or flight.void or (length is not None and int(length) > most):
-            if decision.collapse is not None and decision.plain and response.failure is None:
+            # Others may be waiting for a flight that is listed; of one that is not, this is known already.
+            if response.failure is None and self._flights.get(decision.collapse) is flight:
                 self._unshared[decision.collapse] = True
             flight.share(None)
             return None

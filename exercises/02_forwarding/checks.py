@@ -23,6 +23,8 @@ class Service:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.status = 200
+        self.statuses: dict[str, int] = {}
+        """By path, where it is another one."""
         self.headers: list[list[str]] = []
         self.chunks = [b"hello"]
 
@@ -44,7 +46,7 @@ class Service:
             }
         )
         # An answer without a body is complete at its head: by then the check may be preparing the next one.
-        status, chunks = self.status, self.chunks
+        status, chunks = self.statuses.get(scope["path"], self.status), self.chunks
         headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in self.headers]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         for chunk in chunks:
@@ -341,7 +343,7 @@ async def test_nothing_is_remembered_between_clients(student: Student) -> None:
 )
 async def test_redirects_are_passed_on(student: Student) -> None:
     async with way(student) as it:
-        it.service.status = 302
+        it.service.statuses["/items"] = 302
         it.service.headers = [["location", "/elsewhere"]]
         answer = await it.forward.start("__call__", Request("GET", "/service-a/items"))
         expect([answer.status, answer.header("location")], [302, "/elsewhere"], of="status and Location")

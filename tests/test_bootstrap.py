@@ -218,6 +218,23 @@ def test_an_old_python_is_told_in_one_line(
     assert capsys.readouterr().err == "lab: Python 3.11 or newer is needed, this is 3.10\n"
 
 
+@posix_only
+def test_closed_standard_streams_are_opened_for_it_and_its_children() -> None:
+    code = (
+        "import os, subprocess, sys; from lab.__main__ import open_closed_streams; open_closed_streams()\n"
+        "child = 'import sys; sys.exit(None in (sys.stdin, sys.stdout, sys.stderr))'\n"
+        "numbers = [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)]\n"
+        "numbers.append(subprocess.call([sys.executable, '-c', child]))\n"
+        "os.write(int(sys.argv[1]), repr(numbers).encode())"
+    )
+    reading, writing = os.pipe()
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code, str(writing)]
+    subprocess.run(command, pass_fds=[writing], cwd=HERE.parent, check=True)
+    os.close(writing)
+    with open(reading, "rb") as said:
+        assert said.read() == b"[0, 1, 2, 0]"
+
+
 # -- whether this interpreter will do ------------------------------------------------------------------------
 
 

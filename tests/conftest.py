@@ -60,7 +60,7 @@ def start_server() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             child.wait()
 
 
-def wait_until_listening(child: subprocess.Popen[str], port: int, seconds: float = 20.0) -> None:
+def wait_until_listening(child: subprocess.Popen[str], port: int, seconds: float = 60.0) -> None:
     """Return as soon as `port` accepts connections; fail where the child ends first or takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -324,7 +324,7 @@ def test_a_bare_python_sets_a_clone_up_by_itself(clone: Path, tmp_path: Path) ->
         )
 
     def finish(process: subprocess.Popen[str]) -> tuple[str, int, str]:
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=120)
         return out, process.returncode, err
 
     first, second = map(finish, [start(), start()])  # at the same time

@@ -195,7 +195,7 @@ def test_a_reader_that_has_had_enough_is_no_reason_for_a_traceback() -> None:
     )
     assert child.stdout is not None
     child.stdout.close()
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=120)
     assert (child.returncode, err) == (1, "")
 
 

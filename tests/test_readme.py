@@ -92,7 +92,7 @@ class Reader:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=120,
             check=False,
         )
         return ran.stdout + ran.stderr
@@ -153,7 +153,7 @@ asyncio.run(main())
         env={**os.environ, "GATEWAY__SERVICES__SERVICE_A__URL": f"http://127.0.0.1:{free_port()}"},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("{")]

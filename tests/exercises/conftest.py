@@ -46,7 +46,7 @@ class Clone:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=50,
+            timeout=120,
             check=False,
         )
 

@@ -239,7 +239,7 @@ def watch(clone: Clone, request: pytest.FixtureRequest) -> Iterator[Callable[[st
     reader.start()
 
     def until(text: str) -> str:
-        while text not in (line := lines.get(timeout=30)):
+        while text not in (line := lines.get(timeout=120)):
             pass
         return line
 

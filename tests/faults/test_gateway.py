@@ -33,7 +33,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     stack = Stack(ports=ports.free(), config=home / "gateway.json", home=home, announce=False)
     await stack.start()
     try:
-        assert await stack.wait_healthy(30)
+        assert await stack.wait_healthy(60)
         yield stack
     finally:
         await stack.stop()
@@ -118,4 +118,4 @@ async def test_a_killed_service_is_started_again(faults: FaultClient, stack: Sta
     await faults.set("service-b", {"kind": "kill"})
     await asyncio.wait_for(again.wait(), PATIENCE)
     assert process.restarts == 1
-    assert await stack.wait_healthy(PATIENCE)
+    assert await stack.wait_healthy(60)

@@ -175,7 +175,7 @@ def test_a_run_that_is_killed_is_taken_up_where_it_was(handed_in, tmp_path, fixe
         file.write('{"name": "more03", "checks": [{"exer')  # as if it had been killed while it wrote
     head, known = run.load(journal)
     assert 3 <= len(known) < 10
-    again = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    again = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert again.returncode == 1, again.stderr
     after, all_known = run.load(journal)
     assert (after["seed"], len(all_known)) == (head["seed"], 10)

@@ -15,7 +15,7 @@ def run_pytest():
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", f"exercises/{NAME}", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=55
+            [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120
         )
         return done.returncode, done.stdout
 

@@ -262,7 +262,7 @@ def test_a_grading_process_has_a_network_of_its_own():
         )
         root = Path(__file__).resolve().parents[2]
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=50
+            [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=120
         )
     if done.stdout.strip() == "none":
         pytest.skip("no network namespaces here")

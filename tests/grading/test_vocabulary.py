@@ -15,7 +15,7 @@ def run(folder, program):
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{program}"],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
 
 

@@ -19,7 +19,7 @@ async def main(then, ports, home):
     await stack.start()
     if then == "at-once":
         os._exit(3)  # the children have hardly begun
-    assert await stack.wait_healthy(20), stack.processes
+    assert await stack.wait_healthy(60), stack.processes
     if then == "paused":
         await stack.pause_process("service-a")
     print(json.dumps([process.pid for process in stack.processes.values()]), flush=True)

@@ -138,7 +138,7 @@ def test_a_full_log_starts_anew_and_loses_nothing(tmp_path):
         "    print(n, flush=True)\n"
         "    if n == 49: child.rotate(log)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=20)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=120)
     assert log.read_text().split() == [str(n) for n in range(50, 100)]
     assert (tmp_path / "service.log.1").read_text().split() == [str(n) for n in range(50)]
 

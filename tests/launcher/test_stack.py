@@ -104,7 +104,7 @@ async def test_a_crash_loop_is_given_up(make_stack):
     stack = make_stack(apps={**APPS, "gateway": "broken_app:app"})
     await stack.start()
     try:
-        assert not await stack.wait_healthy(20)
+        assert not await stack.wait_healthy(60)
         gateway = stack.processes["gateway"]
         assert gateway.state == "crashed"
         assert gateway.given_up
@@ -123,7 +123,7 @@ async def test_a_killed_process_comes_back_however_often(running):
         for n in range(1, GIVE_UP + 2):
             await stack.kill_process("service-a")
             await until(lambda n=n: process.restarts == n)
-            assert await stack.wait_healthy(10)
+            assert await stack.wait_healthy(60)
         assert process.exit_status is None
 
 
@@ -134,7 +134,7 @@ async def test_a_paused_process_is_unhealthy_until_it_is_resumed(running, ask):
         await stack.pause_process("service-b")
         assert (process.state, process.detail) == ("unhealthy", "paused (SIGSTOP)")
         await stack.resume_process("service-b")
-        assert await stack.wait_healthy(10)
+        assert await stack.wait_healthy(60)
         assert await ask(process, "/") == (200, "ok")
 
 
@@ -180,12 +180,12 @@ async def test_one_process_stops_starts_and_restarts(running):
         assert (process.state, process.pid) == ("stopped", None)
         assert ports.is_free(process.port)
         await stack.start_process("service-a")
-        assert await stack.wait_healthy(10)
+        assert await stack.wait_healthy(60)
         before = process.pid
         await stack.start_process("service-a")  # runs already
         assert process.pid == before
         await stack.restart_process("service-a")
-        assert await stack.wait_healthy(10)
+        assert await stack.wait_healthy(60)
         assert process.pid != before
         assert process.restarts == 0
 

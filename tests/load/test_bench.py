@@ -400,7 +400,7 @@ def test_a_document_without_marks_is_refused_before_anything_is_measured(tmp_pat
         [sys.executable, "-m", "lab", "bench", "--doc", str(document)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)

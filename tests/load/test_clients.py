@@ -52,7 +52,7 @@ async def test_a_gateway_that_trusts_nobody_limits_each_by_itself(tmp_path: Path
     assert stack.settings.trusted_proxies == []
     await stack.start()
     try:
-        assert await stack.wait_healthy(30)
+        assert await stack.wait_healthy(60)
         async with LoadRun(stack.gateway_url, users=2, seconds=1, rate=30, visit=3) as run:
             modest = [each async for each in run.figures()][-1]
         async with LoadRun(stack.gateway_url, users=2, seconds=1, rate=30, visit=5) as run:

@@ -754,7 +754,7 @@ def test_plain_uvicorn_on_the_command_line(tmp_path: Path) -> None:
         assert answer.body == b"127.0.0.1"
         assert answer.all(b"server") == answer.all(b"date") == []
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
         assert "GET / HTTP" not in out + err  # uvicorn's access log
         assert "Traceback" not in err
     finally:

@@ -501,7 +501,7 @@ def test_a_mistake_in_the_configuration_stops_the_start_with_one_line(tmp_path: 
         env={**os.environ, "GATEWAY_CONFIG": str(file)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()

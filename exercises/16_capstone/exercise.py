@@ -1,12 +1,12 @@
 """Exercise 16, capstone: a whole gateway. README.md has the task.
 
-Build `app`, an ASGI application (FastAPI, Starlette, your own …). It is checked from outside only.
+Build a gateway (FastAPI, Starlette, your own …). It is started as a program, and checked from outside only.
 
-It finds its way by environment variables, read when the file is loaded:
+It finds its way by environment variables:
 
     SERVICE_A_URL   http://127.0.0.1:8001   where /service-a/… goes
     SERVICE_B_URL   http://127.0.0.1:8002   where /service-b/… goes, its WebSocket too
-    PORT            8000                    where you listen, when the file is run by itself
+    PORT            8000                    where you listen
 
 and for the bonus "configuration" (the other checks rely on what stands here):
 

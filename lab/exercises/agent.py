@@ -23,7 +23,9 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
     join    task                                 what that work returns
     cancel  task                                 nothing; that work (of `start` or `begin`) is cancelled
     serve   name, env                            {"host", "port"}: the ASGI application listens there
-    stop                                         nothing; what `serve` started is gone
+    run     env                                  the same for the file as a program, or {"tried"}: `program`
+    stop                                         nothing; what `serve` and `run` started is gone
+    parse                                        nothing; raises what keeps the file from being compiled
 
 An answer is `{"value": packed}` or `{"raised": {kind, mro, text, line, function, source}}`. In the latter, a
 `kind` of "" is the agent's own complaint: its `text` is a whole sentence and the rest is left out.
@@ -239,6 +241,11 @@ class Agent:
                 return None
             case "serve":
                 return self._serve(fields["name"], fields["env"])
+            case "run":
+                return self._run(fields["env"])
+            case "parse":
+                compile(self.path.read_bytes(), str(self.path), "exec", dont_inherit=True)
+                return None
             case "stop":
                 while self._served:
                     self._served.pop().stop()
@@ -345,28 +352,38 @@ class Agent:
             server.start()
         return {"host": server.host, "port": server.port}
 
-    # -- errors ----------------------------------------------------------------------------------------------
+    def _run(self, env: dict[str, str]) -> dict[str, Any]:
+        from lab.exercises.program import Place, Program
+
+        program = Program(self.path, env)
+        self._served.append(program)
+        end = program.start()
+        return {"host": end.host, "port": end.port} if isinstance(end, Place) else {"tried": end}
 
     def _raised(self, error: BaseException) -> Message:
-        """An exception as data, with the last line of the submission that it passed."""
-        if isinstance(error, Complaint):
-            return {
-                "raised": {"kind": "", "mro": [], "text": str(error), "line": 0, "function": "", "source": ""}
-            }
-        line, function, source = 0, "", ""
-        if isinstance(error, SyntaxError) and error.filename == str(self.path):
-            line, source = error.lineno or 0, (error.text or "").strip()
-        for frame, at in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename == str(self.path):
-                line, function = at, frame.f_code.co_name
-                source = linecache.getline(str(self.path), at).strip()
-        try:
-            text = error.msg if isinstance(error, SyntaxError) else str(error)
-        except Exception:
-            text = ""
-        mro = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
-        raised = {"kind": type(error).__name__, "mro": mro, "text": " ".join(str(text).split())[:300]}
-        return {"raised": raised | {"line": line, "function": function, "source": source[:120]}}
+        return raised_by(error, self.path)
+
+
+def raised_by(error: BaseException, path: Path) -> Message:
+    """An exception as data, with the last line of the submission at `path` that it passed."""
+    if isinstance(error, Complaint):
+        return {
+            "raised": {"kind": "", "mro": [], "text": str(error), "line": 0, "function": "", "source": ""}
+        }
+    line, function, source = 0, "", ""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line, source = error.lineno or 0, (error.text or "").strip()
+    for frame, at in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == str(path):
+            line, function = at, frame.f_code.co_name
+            source = linecache.getline(str(path), at).strip()
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:
+        text = ""
+    mro = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
+    raised = {"kind": type(error).__name__, "mro": mro, "text": " ".join(str(text).split())[:300]}
+    return {"raised": raised | {"line": line, "function": function, "source": source[:120]}}
 
 
 def load_file(path: Path) -> ModuleType:

@@ -39,6 +39,10 @@ class Exercise:
     points: int
     """The maximum, whatever happens."""
     plug: Plug | None
+    program: bool = False
+    """Whether the file is started as a program; else it is loaded, and its parts are called."""
+    also: tuple[str, ...] = ()
+    """What else the file may be called when it is handed in, best first."""
 
     @property
     def name(self) -> str:
@@ -102,6 +106,8 @@ def _exercise(root: Path, entry: dict[str, Any]) -> Exercise:
         summary=entry["summary"],
         points=entry["points"],
         plug=Plug(plug["section"], plug["class"]) if plug else None,
+        program=entry.get("program", False),
+        also=tuple(entry.get("also", ())),
     )
 
 

@@ -101,10 +101,13 @@ def check(
 
 
 class Failure(Exception):
-    """A check did not pass. `sent` None: the calls that were made."""
+    """A check did not pass.
+
+    `sent` None: the calls that were made. `mistake` "": the check's own; None: none of the known ones.
+    """
 
     def __init__(
-        self, wanted: str, got: str, *, sent: str | None = None, look: str = "", mistake: str = ""
+        self, wanted: str, got: str, *, sent: str | None = None, look: str = "", mistake: str | None = ""
     ) -> None:
         super().__init__(f"{wanted}; {got}")
         self.wanted = wanted
@@ -435,8 +438,25 @@ class Student:
         """The file, loaded anew with these environment variables; its application `name` on a free port."""
         entry = self.calls.add(f"serve {name}{' with ' + show(env) if env else ''}")
         try:
-            where = self._value(self._channel.ask("serve", {"name": name, "env": env or {}}), entry)
-            yield Served(where["host"], where["port"])
+            yield served_at(self._value(self._channel.ask("serve", {"name": name, "env": env or {}}), entry))
+        finally:
+            self._channel.ask("stop", {})
+
+    @contextmanager
+    def run(self, env: dict[str, str] | None = None) -> Iterator[Served]:
+        """The file as a program of its own, with these environment variables.
+
+        `lab.exercises.program` says how it is started, and how the port is found on which it listens.
+        """
+        # Where the services are is different each time, and nobody's mistake.
+        told = [f"{name}={value}" for name, value in (env or {}).items() if not name.endswith("_URL")]
+        self.calls.add(" ".join(["start it", *(["with"] if told else []), *told]))
+        try:
+            where = self._value(self._channel.ask("run", {"env": env or {}}))
+            if tried := where.get("tried"):
+                reasons = [ended(tried[0]), ended(tried[-1])]  # what lies between is variations of the first
+                raise Failure("a program that listens on PORT", "\n".join(reasons), mistake=None)
+            yield served_at(where)
         finally:
             self._channel.ask("stop", {})
 
@@ -675,7 +695,23 @@ class Served:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def served_at(where: dict[str, Any]) -> Served:
+    """The submission may say anything: who asks there must not leave this machine."""
+    host, port = where["host"], where["port"]
+    if host not in ("127.0.0.1", "::1") or type(port) is not int or not 0 < port < 65_536:
+        raise Failure("an address of this machine", show([host, port]))
+    return Served(host, port)
+
+
+def ended(attempt: dict[str, Any]) -> str:
+    """One way in which a program was started, and how it ended before it listened."""
+    if attempt["raised"] is not None:
+        return f"{attempt['command']}: {Raised(attempt['raised']).sentence()}"
+    return f"{attempt['command']}: it ended, with status {attempt['status']}"
 
 
 class _Caught:
@@ -704,7 +740,7 @@ def raises(kind: str, *, when: str = "", look: str = "", mistake: str = "") -> I
 
 # -- running one check ---------------------------------------------------------------------------------------
 
-Status = Literal["passed", "failed", "hung", "crashed", "skipped"]
+Status = Literal["passed", "failed", "hung", "crashed", "unloadable", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -768,11 +804,11 @@ def failed(check: Check, failure: Failure, calls: Calls | None = None, status: S
     parts = [("sent", sent), ("expected", failure.wanted), ("came", failure.got)]
     parts.append(("look at", failure.look or check.look))
     text = "\n".join(_part(label, body) for label, body in parts if body)
-    mistake = failure.mistake or check.mistake
+    mistake = check.mistake if failure.mistake == "" else failure.mistake or ""
     return Result(check.name, status, 0, check.points, text, mistake, check.hidden, check.why)
 
 
-def unloaded(check: Check, problem: str, status: Status = "crashed") -> Result:
+def unloaded(check: Check, problem: str, status: Status = "unloadable") -> Result:
     """The result of a check whose file cannot be loaded: it saw nothing, so it names no known mistake."""
     text = _part("expected", "a file that can be loaded") + "\n" + _part("came", problem)
     return Result(check.name, status, 0, check.points, text, "", check.hidden, check.why)

@@ -44,6 +44,10 @@ def main(number: str) -> None:
     # certificates anew takes 20 ms, for each client of each check.
     ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
     jobs, channel = private_jobs(), private_channel()
+    if exercise.program:
+        from lab.exercises.program import get_ready
+
+        get_ready()
     tell(channel, {"ready": True})
     for line in jobs:
         job = json.loads(line)
@@ -97,7 +101,8 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
     """Load the file, then run the checks of these names in order; a message for each step."""
     guard = Guard(file, channel)
     with guard.watch(LOAD):
-        answer = Agent(file).load()
+        # A program is started by its checks, each time anew; running it here would be once too often.
+        answer = Agent(file).handle("parse", {}) if exercise.program else Agent(file).load()
     if "raised" in answer:
         yield {"unloadable": answer["raised"]}
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,10 @@ LOAD = 5.0
 """Seconds that loading the file may take, on top of what a check may."""
 SLACK = 3.0
 """How many times its limit a check may last on the wall clock: a busy machine is nobody's fault. Processor
-time, which does not depend on that, is held to the limit itself."""
-PATIENCE = 2
-"""Checks that may hang before the others get `SLACK` no longer."""
+time, which does not depend on that, is held to the limit itself. It is the same for every check of every
+submission, whatever happened before, or a verdict would depend on what happened before."""
+SETTLE = 3.0
+"""Seconds that a process which has hung up is given to end by itself."""
 ATTEMPTS = 3
 """How often a sandbox that does not come up is tried again. That is no failure of the student's."""
 
@@ -47,15 +49,19 @@ class Grader:
         self._seed = seed
         self._slack = slack
 
-    def grade(self, exercise: Exercise, work: Path, file: str) -> tuple[list[CheckVerdict], float]:
+    def grade(
+        self, exercise: Exercise, work: Path, file: str, each: Callable[[], None] = lambda: None
+    ) -> tuple[list[CheckVerdict], float]:
         """One verdict for each check, in their order, and the processor time used in seconds.
 
-        `file` is in the folder `work`, whose files the submission may read. Raises `GraderProblem`.
+        `file` is in the folder `work`, whose files the submission may read. `each` is called before every
+        check. Raises `GraderProblem`.
         """
         verdicts: list[CheckVerdict] = []
         bad: set[str] = set()
-        unloadable, hangs, cpu = "", 0, 0.0
+        unloadable, cpu = "", 0.0
         for check in exercise.checks():
+            each()
             missing = next((name for name in check.after if name in bad), None)
             printed, began = "", time.monotonic()
             if unloadable:
@@ -63,71 +69,66 @@ class Grader:
             elif missing is not None:
                 result = kit.skipped(check, missing)
             else:
-                answer = self._run(check, work, file, self._slack if hangs < PATIENCE else 1.0)
+                answer = self._run(check, work, file, "parse" if exercise.program else "load")
                 result, printed = answer.result, answer.end.output
                 cpu += answer.end.cpu
                 unloadable = answer.unloadable
-                hangs += result.status == "hung"
             if not result.passed:
                 bad.add(check.name)
             verdicts.append(verdict_of(exercise, result, printed, time.monotonic() - began))
         return verdicts, cpu
 
-    def _run(self, check: kit.Check, work: Path, file: str, slack: float) -> Answer:
-        limits = dataclasses.replace(
-            self._limits, cpu=check.limit + LOAD, wall=(check.limit + LOAD) * slack + 1
-        )
+    def _run(self, check: kit.Check, work: Path, file: str, first: str) -> Answer:
+        seconds = check.limit + LOAD
+        limits = dataclasses.replace(self._limits, cpu=seconds, wall=seconds * self._slack + 1)
         for _ in range(ATTEMPTS):
             sandbox = self._sandboxes.start(work, file, limits)
-            answer = self._ask(check, sandbox, slack)
+            answer = self._ask(check, sandbox, first)
             if answer.end.reason != "setup":
                 return answer
         raise GraderProblem(f"a sandbox cannot be set up: {answer.end.output.strip() or 'no reason given'}")
 
-    def _ask(self, check: kit.Check, sandbox: Sandbox, slack: float) -> Answer:
-        channel = RemoteChannel(sandbox.channel, LOAD * slack)
+    def _ask(self, check: kit.Check, sandbox: Sandbox, first: str) -> Answer:
+        channel = RemoteChannel(sandbox.channel, LOAD * self._slack)
         channel.seed = self._seed
-        if answer := self._load(check, channel, sandbox, slack):
+        if answer := self._load(first, check, channel, sandbox):
             return answer
-        channel.extend(check.limit * slack)
+        channel.extend(check.limit * self._slack)
         result = kit.execute(check, channel)
         end = settled(channel, sandbox)
         if not result.passed and channel.ended:
-            status, text = lost(channel, end, sandbox.limits, check.limit * slack)
+            status, text = lost(channel, end, sandbox.limits, check.limit)
             failure = kit.Failure("an answer", text, sent="")
             result = kit.failed(check, failure, status=status)
         return Answer(result, end)
 
-    def _load(
-        self, check: kit.Check, channel: RemoteChannel, sandbox: Sandbox, slack: float
-    ) -> Answer | None:
-        """Have the file loaded; the answer where it cannot be."""
-        status: kit.Status = "crashed"
+    def _load(self, op: str, check: kit.Check, channel: RemoteChannel, sandbox: Sandbox) -> Answer | None:
+        """Have the file loaded, or only parsed; the answer where it cannot be."""
+        status: kit.Status = "unloadable"
         try:
-            raised = channel.ask("load", {}).get("raised")
+            raised = channel.ask(op, {}).get("raised")
             if raised is None:
                 return None
             end, text = sandbox.end(), kit.Raised(raised).sentence()
         except OSError:
             end = settled(channel, sandbox)
-            status, text = lost(channel, end, sandbox.limits, LOAD * slack)
+            status, text = lost(channel, end, sandbox.limits, LOAD)
         # What happens while the file is loaded happens before the first question of every check.
         return Answer(kit.unloaded(check, text, status), end, text)
 
 
 def settled(channel: RemoteChannel, sandbox: Sandbox) -> End:
     """The end of the sandbox; where it hung up by itself, a moment is left for the true reason to show."""
-    return sandbox.end(patience=1.0 if channel.ended == "closed" else 0.0)
+    return sandbox.end(patience=SETTLE if channel.ended == "closed" else 0.0)
 
 
 def lost(channel: RemoteChannel, end: End, limits: Limits, seconds: float) -> tuple[kit.Status, str]:
-    """Why a conversation ended before its time."""
+    """Why a conversation ended before its time; `seconds` is what it may last."""
     if channel.ended == "broken":
         return "crashed", f"what it answered is no answer: {channel.detail}"
-    if end.reason in ("wall", "cpu"):
-        return "hung", end.sentence(limits)
-    if channel.ended == "hung":
-        return "hung", f"it was still running after {seconds:g} seconds"
+    if channel.ended == "hung" or end.reason in ("wall", "cpu"):
+        # Which of its clocks ran out first says more about the machine than about the submission.
+        return "hung", f"it was still running when its {seconds:g} seconds were over"
     return "crashed", end.sentence(limits)
 
 

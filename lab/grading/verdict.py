@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Status = Literal["passed", "failed", "hung", "crashed", "skipped", "missing"]
-"""missing: there was nothing to check, since the file is not there or the archive cannot be read."""
+Status = Literal["passed", "failed", "hung", "crashed", "unloadable", "skipped", "missing"]
+"""unloadable: no check could be run, since the file has an error.
+
+missing: there was nothing to check, since the file is not there or the archive cannot be read.
+"""
 
 MEANING: dict[str, str] = {
     "passed": "passed",
     "failed": "did not pass",
     "hung": "took too long",
     "crashed": "ended the program",
+    "unloadable": "cannot be loaded",
     "skipped": "skipped",
     "missing": "nothing to check",
 }

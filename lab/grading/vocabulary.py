@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-WHOLE = ("__init__", "model", "exercises/__init__", "exercises/agent", "exercises/plain", "exercises/serving")
+AGENT = ("__init__", "agent", "plain", "serving", "program", "warm")
+WHOLE = ("__init__", "model", *(f"exercises/{name}" for name in AGENT))
 """What stands in a sandbox as it is: the words of the gateway, and the agent that runs a submission."""
 
 PROTOCOLS = (

@@ -14,7 +14,7 @@ from lab.grading import reports
 from lab.grading.reports import classroom, gradescope
 from lab.grading.verdict import CheckVerdict, Class, Verdict
 
-STATUSES = ("passed", "failed", "hung", "crashed", "skipped", "missing")
+STATUSES = ("passed", "failed", "hung", "crashed", "unloadable", "skipped", "missing")
 NASTY = '\x1b[31m<script>alert("x")</script>&amp;]]>\x00\ud800=cmd|\u2028'
 
 # From "Autograder Specifications", gradescope-autograders.readthedocs.io.

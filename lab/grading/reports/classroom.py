@@ -23,6 +23,7 @@ STATUS: dict[Status, str] = {
     "skipped": "fail",
     "hung": "error",
     "crashed": "error",
+    "unloadable": "error",
     "missing": "error",
 }
 

@@ -19,7 +19,8 @@ td { border-bottom: 1px solid #e4e4e4; vertical-align: top }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .bar { background: #2f6f9f; height: .9rem } .track { background: #eee; width: 16rem }
 pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; margin: .3rem 0; font-size: 13px }
-.passed { color: #256b2f } .failed, .hung, .crashed, .missing { color: #a3261b } .skipped { color: #777 }
+.passed { color: #256b2f } .skipped { color: #777 }
+.failed, .hung, .crashed, .unloadable, .missing { color: #a3261b }
 .note { color: #7a5200 } details { margin: .4rem 0 } summary { cursor: pointer }
 """
 

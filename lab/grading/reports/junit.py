@@ -13,6 +13,8 @@ from xml.etree import ElementTree as xml
 from lab.grading.reports.text import told
 from lab.grading.verdict import MEANING, CheckVerdict, Class, Verdict
 
+ERRORS = ("hung", "crashed", "unloadable", "missing")
+"""Statuses that JUnit calls an error: the check itself could not do its work."""
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write (§2.2)."""
 
@@ -37,7 +39,7 @@ def suite(root: xml.Element, verdict: Verdict, number: int) -> None:
         hostname="localhost",
         tests=str(len(checks)),
         failures=str(sum(check.status == "failed" for check in checks)),
-        errors=str(sum(check.status in ("hung", "crashed", "missing") for check in checks)),
+        errors=str(sum(check.status in ERRORS for check in checks)),
         skipped=str(sum(check.status == "skipped" for check in checks)),
         time=f"{verdict.seconds:.3f}",
     )
@@ -59,7 +61,7 @@ def case(element: xml.Element, check: CheckVerdict) -> None:
     if check.status == "skipped":
         xml.SubElement(one, "skipped")
         return
-    kind = "failure" if check.status == "failed" else "error"
+    kind = "error" if check.status in ERRORS else "failure"
     first = clean(check.text.partition("\n")[0])
     xml.SubElement(one, kind, type=MEANING[check.status], message=first).text = clean(told(check))
 

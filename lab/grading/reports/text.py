@@ -64,7 +64,7 @@ def told(check: CheckVerdict) -> str:
     """What to tell about a check, without control characters, whoever wrote them."""
     if check.passed:
         return ""
-    parts = [MEANING[check.status]] if check.status in ("hung", "crashed") else []
+    parts = [MEANING[check.status]] if check.status in ("hung", "crashed", "unloadable") else []
     parts.append(printable(check.text))
     if check.mistake:
         parts.append(f"known mistake: {check.mistake}")

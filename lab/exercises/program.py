@@ -1,0 +1,254 @@
+"""Starts a submission as the program that it is, finds out where it listens, and ends all that it started.
+
+What is tried, in this order, until something listens:
+
+    1. python exercise.py                       with PORT in the environment
+    2. python exercise.py --port PORT           where that ended with an error
+    3. python exercise.py PORT                  likewise
+    4. the file imported, and then
+         uvicorn exercise:app                   what is called app, application or gateway
+         uvicorn --factory exercise:create_app  or make_app, build_app, get_app
+         exercise.main()                        or run, serve, start
+
+A program that listens on another port than PORT is asked there: what its processes listen on can be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lab.exercises.agent import Complaint, Message, load_file, raised_by
+
+START = 15.0
+"""Seconds until it must listen."""
+ELSEWHERE = 0.5
+"""Seconds that a program which listens on another port is given to listen on PORT as well."""
+FIRST_LOOK, LAST_LOOK = 0.01, 0.1
+"""Seconds between two looks at where a program listens: few at first, then more and more."""
+RARE = 5
+"""Every so many looks are at the processes that it started, too, which takes a look at all there are."""
+
+APPS = ("app", "application", "gateway")
+FACTORIES = ("create_app", "make_app", "build_app", "get_app")
+MAINS = ("main", "run", "serve", "start")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a program listens."""
+
+    host: str
+    port: int
+
+
+# -- in the program's own process ----------------------------------------------------------------------------
+
+
+def as_script(path: Path, arguments: list[str]) -> None:
+    """What `python exercise.py ARGUMENT…` does."""
+    sys.argv = [path.name, *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def as_module(path: Path, port: int) -> None:
+    """What `uvicorn exercise:app` does, or `uvicorn --factory exercise:create_app`, or a call of `main()`."""
+    import uvicorn
+
+    sys.argv = [path.name]
+    module = load_file(path)
+    if app := first(module, APPS):
+        uvicorn.run(app, host="127.0.0.1", port=port)
+    elif factory := first(module, FACTORIES):
+        uvicorn.run(factory, host="127.0.0.1", port=port, factory=True)
+    elif main := first(module, MAINS):
+        if inspect.isawaitable(work := main()):
+            asyncio.run(to_end(work))
+    else:
+        raise Complaint(f"{path.name} has no app, no create_app() and no main()")
+
+
+async def to_end(work: Any) -> None:
+    await work
+
+
+def first(module: Any, names: tuple[str, ...]) -> Callable[..., Any] | None:
+    """The first of these names that the module has, where it can be called."""
+    return next((found for name in names if callable(found := getattr(module, name, None))), None)
+
+
+def run(way: Callable[..., None], path: Path, given: Any, env: dict[str, str], told: Connection) -> None:
+    """Go one way, and tell what it was that ended it."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # so that what it starts can be ended with it
+    threading.Thread(target=end_with_parent, name="end-with-parent", daemon=True).start()
+    os.environ.update(env)
+    os.chdir(path.parent)
+    sys.path.insert(0, str(path.parent))
+    try:
+        way(path, given)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        told.send(raised_by(error, path)["raised"])
+        raise
+
+
+def end_with_parent() -> None:
+    """Whoever started the program may be killed, and then nobody else would end it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+# -- in the process that starts it ---------------------------------------------------------------------------
+
+
+class Program:
+    """The submission at `path` as a program with these environment variables. To be stopped."""
+
+    def __init__(self, path: Path, env: dict[str, str]) -> None:
+        self._path = path
+        self._env = env
+        self._process: Any = None
+
+    def start(self) -> Place | list[Message]:
+        """Where it listens, or what was tried and how that ended: {command, status, raised}.
+
+        Raises `Complaint` where it goes on for `START` seconds and does not listen.
+        """
+        until = time.monotonic() + START
+        name = self._path.name
+        tried: list[Message] = []
+        for arguments in ([], ["--port", "PORT"], ["PORT"]):
+            command = " ".join(["python", name, *arguments])
+            port = free_port()
+            given = [str(port) if each == "PORT" else each for each in arguments]
+            if isinstance(end := self._go(as_script, given, port, until, command), Place):
+                return end
+            tried.append(end)
+            if end["status"] == 0:
+                break  # it has no complaint: it just does not serve when it is run
+        port = free_port()
+        if isinstance(end := self._go(as_module, port, port, until, f"import {name}"), Place):
+            return end
+        return [*tried, end]
+
+    def _go(
+        self, way: Callable[..., None], given: Any, port: int, until: float, command: str
+    ) -> Place | Message:
+        """Go one way: where it listens then, or how it ended."""
+        self.stop()
+        context: Any = kind_of_process()
+        hears, tells = context.Pipe(duplex=False)
+        env = {**self._env, "PORT": str(port)}
+        with hears:
+            with tells:
+                self._process = context.Process(target=run, args=(way, self._path, given, env, tells))
+                self._process.start()
+            if place := self._listens(port, until, command):
+                return place
+            self._process.join()
+            raised = None
+            with contextlib.suppress(EOFError, OSError):  # it has told nothing
+                raised = hears.recv() if hears.poll() else None
+            return {"command": command, "status": self._process.exitcode, "raised": raised}
+
+    def _listens(self, port: int, until: float, command: str) -> Place | None:
+        """Where it listens, as soon as it does; None where it ends before."""
+        looks, elsewhere, pause = 0, 0.0, FIRST_LOOK
+        while not wait([self._process.sentinel], pause):
+            looks, pause = looks + 1, min(LAST_LOOK, 1.2 * pause)
+            places = listening(self._process.pid, port, deep=looks % RARE == 0)
+            now = time.monotonic()
+            if port in places:
+                return places[port]
+            if places:
+                elsewhere = elsewhere or now
+                if now - elsewhere > ELSEWHERE:
+                    return places[min(places)]
+            if now > until:
+                raise Complaint(f"`{command}` went on for {START:g} seconds and did not listen on PORT")
+        return None
+
+    def stop(self) -> None:
+        """End it, and every process that it started."""
+        if self._process is None:
+            return
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):  # all gone, or it has not come so far that it has a group
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            with contextlib.suppress(psutil.Error):
+                for one in psutil.Process(self._process.pid).children(recursive=True):
+                    one.kill()
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._process = None
+
+
+def kind_of_process() -> Any:
+    """How a process is made: with the libraries loaded already where the system can do so safely.
+
+    A fork has all that we have; where threads of ours run, it comes from a server without any.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    if threading.active_count() == 1:
+        return multiprocessing.get_context("fork")
+    multiprocessing.set_forkserver_preload(["lab.exercises.warm"])
+    return multiprocessing.get_context("forkserver")
+
+
+def get_ready() -> None:
+    """Begin what `kind_of_process` needs where there will be threads: it takes a second beside other work."""
+    if sys.platform == "linux":
+        from multiprocessing import forkserver
+
+        multiprocessing.set_forkserver_preload(["lab.exercises.warm"])
+        forkserver.ensure_running()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        if os.name == "posix":  # what others have closed just now counts as free
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def listening(pid: int, port: int, deep: bool) -> dict[int, Place]:
+    """Where a process listens, and with `deep` those that it started; by port."""
+    found: dict[int, Place] = {}
+    try:
+        root = psutil.Process(pid)
+        for process in [root, *(root.children(recursive=True) if deep else ())]:
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    local = "::1" if connection.laddr.ip == "::1" else "127.0.0.1"
+                    found[connection.laddr.port] = Place(local, connection.laddr.port)
+    except (psutil.Error, OSError):  # it has just ended; or there is no /proc here
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            found[port] = Place("127.0.0.1", port)
+    return found

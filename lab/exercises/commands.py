@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from lab.errors import UserError
 from lab.exercises import api, kit, plugging
 from lab.exercises.catalog import Exercise, find
 from lab.exercises.runner import Report, Runner
@@ -149,7 +150,7 @@ def exercises(json_: bool) -> None:
         sign = {"done": click.style("✓", fg="green"), "begun": click.style("▸", fg="yellow")}.get(
             s.state, " "
         )
-        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<{width}} {s.exercise.summary}")
+        click.echo(f" {sign} {s.exercise.number:02}  {s.exercise.title:<{width}}  {s.exercise.summary}")
     click.echo(f"\n   {bar(standings)}")
     if following is not None:
         task = f"exercises/{following.folder.name}/README.md"
@@ -190,6 +191,7 @@ class Watch:
 
     def begin(self, exercise: Exercise) -> None:
         self.exercise = exercise
+        self.serving = False
         self.watched.path = exercise.file
         self.runner = Runner(exercise, keep_spare=True)
 
@@ -228,16 +230,26 @@ class Watch:
         report = api.check(self.exercise, runner=self.runner)
         show(report)
         self.done = report.passed
-        if not report.passed:
-            click.echo(f"  watching {short(self.exercise.file)}; Ctrl-C ends it")
+        if report.passed and self.live:
+            self.serve()
+        elif self.serving:
+            click.echo("  the gateway goes on with the last one that passed")
+        if self.done and self.once:
             return
-        if self.live and self.exercise.plug is not None:
-            plug_in(self.exercise)
-        following = api.next_step(api.listing())
-        if not self.once and not self.live and following is not None:
+        following = api.next_step(api.listing()) if self.done and not self.live else None
+        if following is None:
+            click.echo(f"  watching {short(self.exercise.file)}; Ctrl-C ends it")
+        else:
             self.go_to(following)
             self.watched.look()
             click.echo(f"\n  now watching {short(following.file)}; begin with its README.md. Ctrl-C ends it")
+
+    def serve(self) -> None:
+        """Put what has passed into the running gateway. Where there is none, watching goes on."""
+        try:
+            self.serving = plug_in(self.exercise) == 0
+        except UserError as error:
+            click.echo(click.style(f"  not plugged in: {error}", fg="yellow"))
 
 
 def short(path: Path) -> str:

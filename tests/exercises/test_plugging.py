@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from lab.errors import UserError
-from lab.exercises import commands, plugging
+from lab.exercises import commands, kit, plugging
 from lab.exercises.catalog import Exercise, find
+from lab.exercises.runner import Report
 from lab.launcher import runfile
 from tests.wire.wire import Gateway as Process
 
@@ -123,6 +124,31 @@ def test_without_a_lab_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "empty"))
     with pytest.raises(UserError, match="no lab runs"):
         plugging.running()
+
+
+def test_watching_live_goes_on_without_a_lab_and_with_a_class_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exercise: Exercise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "empty"))
+    results = [kit.Result("test_one", "passed", 1, 1)]
+    monkeypatch.setattr(commands, "Runner", lambda exercise, keep_spare: None)
+    monkeypatch.setattr(commands, "verdict", lambda report: "")
+    monkeypatch.setattr(commands.api, "check", lambda it, runner: Report(it, it.file, results))
+    watch = commands.Watch(exercise, live=True, once=False)
+
+    def said() -> list[str]:
+        watch.check()
+        return capsys.readouterr().out.splitlines()
+
+    watching = f"  watching {exercise.file}; Ctrl-C ends it"
+    without = said()
+    assert without[-2].startswith("  not plugged in: no lab runs")
+    assert without[-1] == watching
+
+    monkeypatch.setattr(commands, "plug_in", lambda exercise: 0)
+    assert "  the gateway goes on with the last one that passed" not in said()
+    results = [kit.Result("test_one", "failed", 0, 1)]
+    assert said()[-2:] == ["  the gateway goes on with the last one that passed", watching]
 
 
 def test_the_commands_say_what_happened(

@@ -92,18 +92,12 @@ async def test_up_ends_when_nobody_reads_it(lab):
 
 
 def test_up_says_who_holds_the_port(lab):
-    base = next(
-        base
-        for base in (ports.free()["gateway"] for _ in range(100))
-        if all(map(ports.is_free, range(base, base + 3)))
-    )
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", base))
-        other.listen()
-        up = lab("up", "--port-base", str(base))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]  # service A's, and the first that is looked at
+        up = lab("up", "--port-base", str(port - 1))
         out, error = up.communicate(timeout=120)
     assert up.returncode == 2
-    assert f"port {base}, which gateway needs, is held by process {os.getpid()}" in error
+    assert f"port {port}, which service-a needs, is held by process {os.getpid()}" in error
     assert "Traceback" not in error
     assert out == ""
 
@@ -117,11 +111,8 @@ def test_up_refuses_a_bad_configuration_in_one_line(lab, tmp_path):
 
 
 def test_doctor_tells_in_json_and_by_its_status(lab):
-    numbers = ports.free()
-    base = str(numbers["gateway"])
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", int(base)))
-        other.listen()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        base = str(other.getsockname()[1])
         doctor = lab("doctor", "--json", "--port-base", base)
         findings = json.loads(doctor.communicate(timeout=120)[0])
     assert doctor.returncode == 1

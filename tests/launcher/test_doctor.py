@@ -74,9 +74,7 @@ def test_a_missing_uvloop_is_noted(monkeypatch):
 
 def test_a_taken_port_is_bad_and_says_what_to_do():
     numbers = ports.free()
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", numbers["gateway"]))
-        other.listen()
+    with socket.create_server(("127.0.0.1", numbers["gateway"])):
         findings = {finding.what: finding for finding in doctor.port_findings(numbers)}
     taken = findings.pop(f"port {numbers['gateway']}")
     assert taken.level == "bad"

@@ -215,11 +215,8 @@ def established(port):
 
 async def test_a_port_in_use_stops_the_start_and_names_the_holder(make_stack):
     stack = make_stack()
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", stack.ports["gateway"]))
-        other.listen()
-        with pytest.raises(PortInUse) as caught:
-            await stack.start()
+    with socket.create_server(("127.0.0.1", stack.ports["gateway"])), pytest.raises(PortInUse) as caught:
+        await stack.start()
     text = str(caught.value)
     assert f"port {stack.ports['gateway']}, which gateway needs" in text
     assert f"process {os.getpid()}" in text

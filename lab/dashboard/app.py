@@ -41,8 +41,8 @@ class Dashboard(Acting):
     DEFAULT_MODE = SCREENS[0].mode
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(e.key, f"jump('{e.mode}')", e.title, show=False) for e in SCREENS),
-        Binding("question_mark", "help", "Help"),
-        Binding("q", "quit", "Quit"),
+        Binding("question_mark", "help", "Help", tooltip="Explain the screen that is shown"),
+        Binding("q", "quit", "Quit", tooltip="Stop everything that was started here, and leave"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 

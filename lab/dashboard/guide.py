@@ -48,7 +48,8 @@ def hint(view: View, facts: Facts) -> str:
         back = "[b]d[/] brings service A back" if down else f"Soon requests may probe{more}"
         return f"Breaker OPEN: 503 at once, nobody waits. {back}"
     if "half_open" in states:
-        return f"Breaker HALF-OPEN: the next requests are probes{more}"
+        back = "; [b]d[/] brings service A back" if down else more
+        return f"Breaker HALF-OPEN: the next requests are probes{back}"
     if down:
         return f"Service A is down. Five failures in a row open its breaker{more}"
     if not seen.get("misses") and not seen.get("hits"):
@@ -62,5 +63,5 @@ def hint(view: View, facts: Facts) -> str:
             return "429: one client had its ten a minute. [b]t[/] starts traffic of many clients"
         return "Many clients, each within its limit. [b]d[/] takes service A down: watch its breaker"
     if facts.steady:
-        return f"{facts.rate} requests a second · [b]+[/] [b]-[/] change it · [b]t[/] ends it · [b]?[/] help"
+        return f"Steady traffic: {facts.rate}/s · [b]+[/] [b]-[/] change it · [b]t[/] ends it · [b]?[/] help"
     return "[b]space[/] one request · [b]t[/] traffic · [b]b[/] burst · [b]?[/] explains this screen"

@@ -10,8 +10,8 @@ from pathlib import Path
 from lab.dashboard import text
 from lab.dashboard.recording import read
 from lab.dashboard.state import History, View
-from lab.dashboard.widgets.chart import ceiling
 from lab.dashboard.widgets.events import describe
+from lab.dashboard.widgets.glyphs import ceiling
 from lab.errors import UserError
 
 LONGEST = 86_400

@@ -10,6 +10,7 @@ from textual.content import Content
 
 GOOD, WARN, BAD, DIM, STRONG = "$text-success", "$text-warning", "$text-error", "$foreground-muted", "bold"
 ACCENT = "$text-accent"
+FRAME = "$foreground 30%"
 
 BREAKERS = {
     "closed": ("■", "closed", GOOD),
@@ -29,10 +30,11 @@ PROCESS = {
     "crashed": ("✖", BAD),
 }
 
-Part = str | Content | tuple[str, str]
+Part = str | tuple[str, str]
+"""Text, or text and its style."""
 
 
-def line(*parts: Part) -> Content:
+def line(*parts: Part | Content) -> Content:
     """One line of text and (text, style) pairs."""
     return Content.assemble(*parts)
 

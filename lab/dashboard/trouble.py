@@ -83,11 +83,16 @@ class Trouble:
         await self.faults.clear(service, name)
         await self.refresh()
 
+    def quick(self) -> list[str]:
+        """Which faults are set on the first service, as far as is known."""
+        first = next(iter(self.services))
+        return [str(each["name"]) for service, each, _ in self.active() if service == first]
+
     async def toggle(self, kind: str) -> None:
         """One of `QUICK` on the first service, or off again where it is set."""
         service = next(iter(self.services))
         await self.refresh()
-        if any(there == service and each["name"] == kind for there, each, _ in self.active()):
+        if kind in self.quick():
             await self.clear(service, kind)
         else:
             await self.set(service, QUICK[kind])

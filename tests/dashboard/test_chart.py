@@ -7,19 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.dashboard.state import View
-from lab.dashboard.widgets.chart import axis, banded, ceiling, cells, labels, ribbon, window
+from lab.dashboard.widgets.chart import banded, labels, mean, ribbon, window
+from lab.dashboard.widgets.glyphs import NOBODY, areas, axis, ceiling, lines, stacked
 
 from .fakes import START, FakeGateway
 
 
-def drawn(before: int | None, left: int | None, right: int | None, *, filled: bool = False) -> str:
-    return "".join(glyph for glyph, _ in cells((before,), (left,), (right,), 2, filled))
-
-
-def test_an_area_is_filled_from_the_ground() -> None:
-    assert drawn(None, 8, 4, filled=True) == "⡇⣿"
-    assert drawn(None, 0, 0, filled=True) == "  "
-    assert drawn(None, 1, 2, filled=True) == " ⣠"
+def drawn(before: int | None, left: int | None, right: int | None) -> str:
+    return "".join(glyph for glyph, _ in lines((before,), (left,), (right,), 2))
 
 
 def test_a_line_joins_the_last_sample() -> None:
@@ -33,28 +28,62 @@ def test_a_gap_is_empty_and_ends_a_line() -> None:
     assert drawn(None, None, 2) == " ⠠"
 
 
-def test_areas_stand_on_each_other_and_the_upper_one_colours() -> None:
-    (top, top_owner), (ground, ground_owner) = cells((None, None), (4, 8), (4, 8), 2, True)
-    assert (top, ground) == ("⣿", "⣿")
-    assert (top_owner, ground_owner) == (1, 0)
-
-
-@given(
-    st.lists(st.tuples(*[st.none() | st.integers(0, 12)] * 3), min_size=1, max_size=4),
-    st.booleans(),
+@pytest.mark.parametrize(
+    ("tops", "column"),
+    [
+        ((0,), [" ", " "]),
+        ((3,), [" ", "▃"]),
+        ((8,), [" ", "█"]),
+        ((12,), ["▄", "█"]),
+        ((16,), ["█", "█"]),
+    ],
 )
-def test_any_heights_can_be_drawn(samples: list[tuple[int | None, ...]], filled: bool) -> None:
+def test_an_area_is_filled_from_the_ground(tops: tuple[int, ...], column: list[str]) -> None:
+    assert [glyph for glyph, _, _ in areas(tops, 2)] == column
+
+
+def test_areas_stand_on_each_other() -> None:
+    assert areas((5, 16), 2) == (("█", 1, NOBODY), ("▅", 0, 1))
+    assert areas((8, 12), 2) == (("▄", 1, NOBODY), ("█", 0, NOBODY))
+
+
+def test_where_three_colours_meet_the_uppermost_has_the_cell() -> None:
+    assert areas((2, 5), 1) == (("▅", 1, NOBODY),)
+
+
+@given(st.lists(st.none() | st.floats(0, 1e6), min_size=1, max_size=4), st.integers(1, 8))
+def test_whatever_is_not_nothing_is_seen(values: list[float | None], rows: int) -> None:
+    total = sum(value or 0 for value in values)
+    most = rows * 8
+    tops = stacked(values, most / ceiling(total, 1), most)
+    heights = [top - below for below, top in zip((0, *tops), tops, strict=False)]
+    assert all((height > 0) == bool(value) for height, value in zip(heights, values, strict=True))
+    assert 0 <= tops[-1] <= most
+    owners = {owner for cell in areas(tops, rows) for owner in cell[1:]}
+    assert owners <= {NOBODY, *range(len(values))}
+    if values[-1]:
+        assert len(values) - 1 in owners
+
+
+@given(st.lists(st.tuples(*[st.none() | st.integers(0, 12)] * 3), min_size=1, max_size=4))
+def test_any_heights_can_be_drawn(samples: list[tuple[int | None, ...]]) -> None:
     before, left, right = (tuple(s[i] for s in samples) for i in range(3))
-    column = cells(before, left, right, 3, filled)
+    column = lines(before, left, right, 3)
     assert len(column) == 3
     assert all(glyph == " " or "\u2800" < glyph <= "\u28ff" for glyph, _ in column)
     if all(h is None for h in (*left, *right)):
         assert all(glyph == " " for glyph, _ in column)
 
 
+def test_the_mean_of_a_cell_is_that_of_the_known_seconds() -> None:
+    assert mean([1.0, 3.0]) == 2.0
+    assert mean([None, 3.0]) == 3.0
+    assert mean([None, None]) is None
+
+
 @pytest.mark.parametrize(
     ("value", "least", "scale"),
-    [(0, 5, 5), (5.1, 5, 10), (19.9, 5, 20), (20, 5, 20), (0.003, 0.01, 0.01), (0.011, 0.01, 0.02)],
+    [(0, 5, 5), (5.1, 5, 6), (19.9, 5, 20), (20, 5, 20), (0.003, 0.01, 0.01), (0.011, 0.01, 0.015)],
 )
 def test_the_scale_is_a_round_number(value: float, least: float, scale: float) -> None:
     assert ceiling(value, least) == pytest.approx(scale)
@@ -108,8 +137,25 @@ def test_bands_cover_the_cells_of_their_time(gateway: FakeGateway) -> None:
     assert labels(view, int(START), 20) == "  fault slow        "
 
 
+def test_the_newest_label_is_whole_and_older_ones_give_way(gateway: FakeGateway) -> None:
+    view = View()
+    view.fold(gateway.snapshot())
+    for after, source, text in ((2, "load", "steady"), (10, "fault", "hang"), (20, "fault", "error 500")):
+        gateway.time = START + after
+        view.fold(gateway.event("note", source=source, text=text, action="started"))
+    assert labels(view, int(START), 22) == " load  fault error 500"
+
+
 @pytest.mark.parametrize("columns", [1, 2, 5, 33, 73, 150])
-def test_the_axis_has_the_width_of_the_plot(columns: int) -> None:
-    assert len(axis(columns)) == columns
-    assert axis(73).endswith("now")
-    assert "-1 min" in axis(73)
+def test_the_axis_fits_the_plot(columns: int) -> None:
+    line = [" "] * columns
+    for at, label in axis(columns):
+        assert line[at : at + len(label)] == [" "] * len(label)
+        line[at : at + len(label)] = label
+    assert len(line) == columns
+    assert "".join(line).endswith("now" if columns >= 3 else " ")
+
+
+def test_the_axis_tells_the_minutes() -> None:
+    assert sorted(axis(73)) == [(13, "-2 min"), (43, "-1 min"), (70, "now")]
+    assert sorted(axis(50)) == [(5, "-90 s"), (20, "-1 min"), (35, "-30 s"), (47, "now")]

@@ -50,7 +50,7 @@ def test_the_tour_in_order(gateway: FakeGateway) -> None:
         "Five failures",
         "OPEN",
         "HALF-OPEN",
-        "5 req",
+        "Steady traffic: 5/s",
     ]
     for line, word in zip(said, words, strict=True):
         assert word in line

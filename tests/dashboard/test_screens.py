@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from textual.widgets import Digits, Input
+from textual.content import Content
+from textual.widgets import Input
 
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.policies import flow, parse
 from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import View
+from lab.dashboard.widgets.big import Big
 from lab.dashboard.widgets.table import LiveTable
 
-from .fakes import Fake, FakeGateway
+from .fakes import POLICIES, Fake, FakeGateway
 
 
 def asked(fake: Fake) -> list[tuple[str, str, str]]:
@@ -33,15 +35,19 @@ def test_no_two_screens_share_a_key_or_a_mode() -> None:
     assert len({entry.key for entry in SCREENS}) == len({entry.mode for entry in SCREENS}) == len(SCREENS)
 
 
-async def test_numbers_jump_and_every_screen_has_help(busy: View) -> None:
+async def test_keys_jump_and_every_screen_has_help_a_tip_and_the_panic_key(busy: View) -> None:
     fake = Fake(busy)
     async with fake.app.run_test() as pilot:
         for entry in SCREENS:
             await pilot.press(entry.key)
             assert fake.app.current_mode == entry.mode
             assert fake.app.screen.help.strip()  # type: ignore[attr-defined]
-            for size in ((60, 16), (20, 5), (80, 24)):
-                await pilot.resize_terminal(*size)
+            panic = fake.app.active_bindings["exclamation_mark"]
+            assert (panic.binding.action, panic.enabled) == ("panic", True)
+            tip = fake.app.screen.tip  # type: ignore[attr-defined]
+            assert Content.from_markup(tip).cell_length <= 76
+        for size in ((60, 16), (20, 5)):
+            await pilot.resize_terminal(*size)
 
 
 async def test_every_screen_stands_an_empty_gateway() -> None:
@@ -186,22 +192,28 @@ async def test_a_viewer_has_no_key_that_changes_something_on_any_screen(busy: Vi
 async def test_a_table_keeps_its_cursor_when_rows_come_and_go(busy: View) -> None:
     fake = Fake(busy)
     async with fake.app.run_test() as pilot:
-        await pilot.press("2", "down")
-        table = fake.app.screen.query_one("#by-client", LiveTable)
-        assert table.selected == "127.0.0.1"
-        busy.clients.insert(0, {"client": "192.0.2.9", "admitted": 99, "limited": 0, "last": busy.time})
+        await pilot.press("4", "down")
+        table = fake.app.screen.query_one(LiveTable)
+        assert table.selected == "/service-a/users"
+        cache = POLICIES["cache"]
+        entry = {"key": "/service-a/items/9", "status": 200, "age": 1.0, "ttl": 9.0, "hits": 99, "bytes": 7}
+        state = cache["state"] | {"top": [entry, *cache["state"]["top"]]}
+        busy.policies = POLICIES | {"cache": cache | {"state": state}}
         fake.app.touch()
         fake.app.frame()
         await pilot.pause()
-        assert table.selected == "127.0.0.1"
+        assert table.selected == "/service-a/users"
         assert table.row_count == 3
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert table.selected == "/service-a/users"
 
 
 async def test_the_picture_can_be_frozen_while_figures_go_on(busy: View, gateway: FakeGateway) -> None:
     fake = Fake(busy)
     async with fake.app.run_test() as pilot:
         await pilot.press("v", "f")
-        digits = fake.app.screen.query(Digits).first()
+        digits = fake.app.screen.query(Big).first()
         before = digits.value
         gateway.count(requests=500)
         busy.fold(gateway.tick(1.0))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Static
@@ -13,6 +14,7 @@ from textual.widgets import Static
 from lab.dashboard.guide import hint
 from lab.dashboard.state import View
 from lab.dashboard.widgets.bars import Hint, Keys, TopBar
+from lab.dashboard.widgets.panel import Long
 
 if TYPE_CHECKING:
     from lab.dashboard.app import Dashboard
@@ -33,10 +35,20 @@ class LabScreen(Screen[None]):
     """Actions on processes that the dashboard must have started itself."""
     needs_trouble: ClassVar[set[str]] = set()
     """Actions that set faults or run a load."""
+    tip: ClassVar[str] = ""
+    """What to try on this screen, as markup: the hint of who may change something."""
     help: ClassVar[str] = ""
     """What the screen shows and how to read it, in Markdown, for the help page."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "pageup", "page(-1)", "Page up", show=False, priority=True, tooltip="Text that goes on above"
+        ),
+        Binding("pagedown", "page(1)", "Page down", show=False, priority=True, tooltip="… and below"),
+    ]
     AUTO_FOCUS = "LiveTable"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-medium"), (46, "-tall")]  # noqa: RUF012
     DEFAULT_CSS = """
     LabScreen { layout: vertical; }
     LabScreen #body { height: 1fr; }
@@ -67,6 +79,8 @@ class LabScreen(Screen[None]):
             return self.dashboard.stack is not None
         if action in self.needs_trouble:
             return self.dashboard.trouble is not None
+        if action == "page":
+            return bool(self.query(Long))
         return True
 
     def body(self) -> ComposeResult:
@@ -89,9 +103,16 @@ class LabScreen(Screen[None]):
             have, need = f"{event.size.width}×{event.size.height}", f"{SMALLEST[0]}×{SMALLEST[1]}"
             self.query_one("#too-small", Static).update(f"Too small: {have}, at least {need} is needed.")
 
+    def action_page(self, direction: int) -> None:
+        """Scroll what is longer than its room."""
+        for long in self.query(Long):
+            long.page(direction)
+
     def show(self, view: View) -> None:
         """Hand the View to every widget that draws it."""
         for widget in self.query("Panel, OverTime"):
             if widget.display:
                 widget.view = view  # type: ignore[attr-defined]
-        self.query_one(Hint).hint = hint(view, self.dashboard.facts())
+        facts = self.dashboard.facts()
+        fits = bool(self.tip) and view.live and facts.can_send and facts.replay is None
+        self.query_one(Hint).hint = self.tip if fits else hint(view, facts)

@@ -6,16 +6,18 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Grid
 from textual.content import Content
 
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View, normal
 from lab.dashboard.text import BAD, DIM, GOOD, WARN, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
 from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import describe
-from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets.panel import Framed
 from lab.dashboard.widgets.table import LiveTable
 
 
@@ -23,6 +25,7 @@ class Breakers(LabScreen):
     """Each service's breaker, its ribbon, its transitions."""
 
     mode = "breakers"
+    tip = "[b]o[/] holds the selected breaker open: 503 at once. [b]a[/] lets it decide again"
     help = """
 A breaker counts failures of its service: 5xx, 502 and 504. Too many, and it opens: requests are answered 503
 at once, which spares the clients the wait and the service the load. After a while it is half-open: a few
@@ -39,18 +42,21 @@ probes pass, and if all succeed it closes.
 
     DEFAULT_CSS = """
     Breakers LiveTable { height: auto; max-height: 8; }
-    Breakers Timeline { margin-top: 1; }
-    Breakers Transitions { border-top: solid $panel; }
+    Breakers #charts { grid-size: 2 1; height: 12; }
+    Breakers.-short #charts { display: none; }
     """
 
     def body(self) -> ComposeResult:
-        """Settings, table, ribbon, transitions."""
+        """Settings, table, ribbon, what it spares whom, transitions."""
         yield Line(id="settings")
         yield LiveTable(
-            *(("service", 14), ("state", 12), (">since", 8), (">failures", 8), (">rejected", 8)),
-            *((">retry in", 8), ("probes", 7)),
+            *(("service", 14), ("state", 13), (">for", 8), (">failures", 8), (">rejected", 8)),
+            *((">retry in", 8), ("probes", 0)),
         )
         yield Timeline()
+        with Grid(id="charts"):
+            yield charts.answers()
+            yield charts.asked()
         yield Transitions()
 
     def show(self, view: View) -> None:
@@ -70,14 +76,14 @@ probes pass, and if all succeed it closes.
         for name, service in view.services.items():
             breaker = service.get("breaker", {})
             shape, word, style = text.BREAKERS.get(normal(breaker.get("state", "")), ("?", "?", WARN))
-            wait = breaker.get("retry_after") or 0
+            wait, rejected = breaker.get("retry_after") or 0, service.get("totals", {}).get("rejected", 0)
             probes = f"{breaker.get('probes_succeeded', 0)} ok" if word == "half-open" else ""
             rows[name] = (
                 (name, "bold"),
                 (f"{shape} {word}{' !' if breaker.get('forced') else ''}", style),
-                (f"{text.span(view.time - breaker.get('since', view.time))}", DIM),
+                (text.span(view.time - breaker.get("since", view.time)), DIM),
                 (f"{breaker.get('failures', 0)}", WARN if breaker.get("failures") else DIM),
-                (f"{service.get('totals', {}).get('rejected', 0)}", BAD),
+                (f"{rejected}", BAD if rejected else DIM),
                 (f"{wait:.0f} s" if wait else "", WARN),
                 (probes, GOOD),
             )
@@ -91,10 +97,11 @@ probes pass, and if all succeed it closes.
             self.dashboard.act(control.breaker(service, state), f"the breaker of {service} {said}")
 
 
-class Transitions(Panel):
+class Transitions(Framed):
     """The last transitions, the newest at the bottom."""
 
-    DEFAULT_CSS = "Transitions { height: 1fr; padding: 0 1; text-overflow: ellipsis; }"
+    DEFAULT_CSS = "Transitions { height: 1fr; }"
+    BORDER_TITLE = "transitions"
 
     def lines(self, view: View, width: int, height: int) -> list[Content]:
         """As many as fit."""

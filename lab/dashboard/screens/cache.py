@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Grid
 
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
-from lab.dashboard.text import BAD, DIM, GOOD, line
+from lab.dashboard.text import DIM, GOOD, WARN, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
-from lab.dashboard.widgets.chart import Chart, Series
 from lab.dashboard.widgets.table import LiveTable
 
 
@@ -21,6 +22,7 @@ class Cache(LabScreen):
 
     mode = "cache"
     polls = True
+    tip = "[b]p[/] purges the selected entry: its next request is a MISS"
     help = """
 A **hit** is answered from the cache and costs the service nothing; a **miss** is asked of the service, and
 kept if the answer allows it. An entry's age counts from when it was made; after its time to live it is asked
@@ -35,15 +37,17 @@ for again.
     changes: ClassVar[set[str]] = {"purge", "purge_all"}
 
     DEFAULT_CSS = """
-    Cache Chart { height: 6; margin-bottom: 1; }
+    Cache #charts { grid-size: 2 1; height: 12; }
+    Cache.-short #charts { height: 7; }
     """
 
     def body(self) -> ComposeResult:
-        """Summary, chart, entries."""
+        """Summary, charts, entries."""
         yield Line(id="summary")
-        ratio = [Series("hit ratio", "hit_ratio", "ok")]
-        yield Chart("cache", ratio, text.percent, least=1, most=1, filled=True)
-        yield LiveTable((">hits", 6), (">age", 7), (">left", 7), (">status", 6), (">size", 8), ("entry", 0))
+        with Grid(id="charts"):
+            yield charts.hit_ratio()
+            yield charts.asked()
+        yield LiveTable((">hits", 6), (">age", 6), (">left", 6), (">status", 6), (">size", 8), ("entry", 0))
 
     def show(self, view: View) -> None:
         """Fill the table."""
@@ -63,12 +67,12 @@ for again.
                     (f"{e.get('hits', 0)}", GOOD if e.get("hits") else DIM),
                     (f"{text.span(e.get('age', 0))}", DIM),
                     (
-                        f"{text.span(e['ttl'])}" if e.get("ttl", 0) > 0 else "  stale",
-                        "" if e.get("ttl", 0) > 0 else BAD,
+                        f"{text.span(e['ttl'])}" if e.get("ttl", 0) > 0 else "stale",
+                        "" if e.get("ttl", 0) > 0 else WARN,
                     ),
                     f"{e.get('status', '')}",
                     (f"{text.size(e.get('bytes', 0))}", DIM),
-                    str(e["key"]),
+                    text.masked(str(e["key"])),
                 )
                 for e in state.get("top", [])
             }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Grid, Horizontal
 
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
-from lab.dashboard.text import BAD, DIM, GOOD, line
+from lab.dashboard.text import BAD, DIM, GOOD, STRONG, Part, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
 from lab.dashboard.widgets.table import LiveTable
 
@@ -18,24 +19,35 @@ class Clients(LabScreen):
 
     mode = "clients"
     polls = True
+    tip = "[b]b[/] is one greedy client: ten pass, then 429. The others do not notice"
     help = """
 The rate limiter counts per client: the name of the API key where authentication is on, otherwise the address.
 A client that is refused now and then is near its limit; one with more 429 than admitted requests is greedy.
 
-To the right the paths that were asked for most, without their queries.
+The bar is the client's share of what the busiest one sent: `█` admitted, `▒` refused. To the right the
+paths that were asked for most, without their queries.
 """
 
     DEFAULT_CSS = """
     Clients #by-client { width: 3fr; }
     Clients #by-path { width: 2fr; }
+    Clients #charts { grid-size: 2 1; height: 10; }
+    Clients.-short #charts { display: none; }
     """
 
     def body(self) -> ComposeResult:
-        """Two tables side by side."""
+        """Two tables side by side, and what becomes of it all."""
         yield Line(id="limit")
         with Horizontal():
-            yield LiveTable(("client", 16), (">admitted", 8), (">429", 5), (">last seen", 9), id="by-client")
-            yield LiveTable((">requests", 8), ("path", 0), id="by-path")
+            yield LiveTable(
+                *(("client", 15), (">admitted", 8), (">429", 5), (">seen", 6), ("share", 0)),
+                id="by-client",
+                cursor=False,
+            )
+            yield LiveTable((">requests", 8), ("path", 0), id="by-path", cursor=False)
+        with Grid(id="charts"):
+            yield charts.answers()
+            yield charts.asked()
 
     def show(self, view: View) -> None:
         """Fill the tables."""
@@ -48,13 +60,15 @@ To the right the paths that were asked for most, without their queries.
             limit = "off"
         rates = f"{text.rate(view.rate('admitted'))} admitted, {text.rate(view.rate('limited'))} refused"
         self.query_one("#limit", Line).words = line(("rate limit  ", "bold"), limit, (f"   now {rates}", DIM))
+        most = max((c.get("admitted", 0) + c.get("limited", 0) for c in view.clients), default=1)
         self.query_one("#by-client", LiveTable).fill(
             {
                 str(c["client"]): (
-                    (str(c["client"]), "bold" if view.time - c.get("last", 0) < 2 else ""),
+                    (str(c["client"]), STRONG if view.time - c.get("last", 0) < 2 else ""),
                     (f"{text.count(c.get('admitted', 0))}", GOOD),
                     (f"{text.count(c.get('limited', 0))}", BAD if c.get("limited") else DIM),
                     (f"{text.ago(view.time - c['last'])}" if c.get("last") else "", DIM),
+                    share(c.get("admitted", 0), c.get("limited", 0), most),
                 )
                 for c in view.clients
             }
@@ -62,3 +76,13 @@ To the right the paths that were asked for most, without their queries.
         self.query_one("#by-path", LiveTable).fill(
             {str(p["path"]): (f"{text.count(p['requests'])}", str(p["path"])) for p in view.paths}
         )
+
+
+BAR = 20
+"""Cells of the busiest client's bar."""
+
+
+def share(admitted: int, limited: int, most: int) -> list[Part]:
+    """A client's requests beside those of the busiest; whatever is not nothing has a cell at least."""
+    cells = [max(round(number / max(most, 1) * BAR), 1) if number else 0 for number in (admitted, limited)]
+    return [("█" * cells[0], GOOD), ("▒" * cells[1], BAD)]

@@ -14,16 +14,17 @@ from textual.widgets import Input
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
-from lab.dashboard.text import DIM
+from lab.dashboard.text import ACCENT, DIM, STRONG
 from lab.dashboard.widgets.bars import Line
-from lab.dashboard.widgets.events import describe
-from lab.dashboard.widgets.table import LiveTable
+from lab.dashboard.widgets.events import told
+from lab.dashboard.widgets.table import Cell, LiveTable
 
 
 class Events(LabScreen):
     """The last thousand events."""
 
     mode = "events"
+    tip = "[b]/[/] finds words, [b]p[/] holds the list still, [b]e[/] saves it"
     help = """
 Breakers and health that changed, policies that were switched, swapped or tuned, services added and removed,
 purges of the cache, and notes of the tools: faults, loads, scenarios.
@@ -50,7 +51,7 @@ what is shown as JSON lines in the current folder.
         """Filter and list."""
         yield Line(id="count")
         yield Input(placeholder="words to look for")
-        yield LiveTable(("time", 8), ("kind", 12), ("what happened", 0))
+        yield LiveTable(("time", 8), ("kind", 12), ("who", 10), ("what happened", 0))
 
     def events(self) -> list[dict[str, Any]]:
         """Those that pass the filter, oldest first."""
@@ -64,16 +65,7 @@ what is shown as JSON lines in the current folder.
         events = self.events()
         table = self.query_one(LiveTable)
         at_end = table.cursor_row >= table.row_count - 1
-        table.fill(
-            {
-                f"{e.get('seq')}-{e['time']}": (
-                    (text.clock(e["time"]), DIM),
-                    (str(e.get("kind", "")), DIM),
-                    describe(e).plain,
-                )
-                for e in events
-            }
-        )
+        table.fill({f"{event.get('seq')}-{event['time']}": row(event) for event in events})
         if at_end and table.row_count:
             table.move_cursor(row=table.row_count - 1)
         held = "   held" if self._held is not None else ""
@@ -111,3 +103,14 @@ what is shown as JSON lines in the current folder.
             self.dashboard.complain(f"{path}: cannot be written: {error.strerror}")
         else:
             self.notify(f"saved {path.resolve()}", markup=False)
+
+
+def row(event: dict[str, Any]) -> tuple[Cell, ...]:
+    """When, what kind, who, what."""
+    kind, who, what = told(event)
+    return (
+        (text.clock(event["time"]), DIM),
+        (kind, ACCENT if event.get("kind") == "note" else ""),
+        (who, STRONG),
+        what,
+    )

@@ -14,7 +14,7 @@ from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
 from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
 from lab.dashboard.widgets.bars import Line
-from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets.panel import Long
 from lab.dashboard.widgets.table import LiveTable
 from lab.errors import UserError
 from lab.exercises import api
@@ -29,6 +29,7 @@ class Exercises(LabScreen):
     """The list with the points, and below it what the last check of the selected one said."""
 
     mode = "exercises"
+    tip = "[b]enter[/] checks your file, [b]h[/] gives a hint, [b]p[/] puts your class into the gateway"
     help = """
 Each exercise is a file, `exercises/NN_name/exercise.py`: write a part of the gateway yourself. **enter**
 runs the selected exercise's checks on your file as it is saved now; below stands what each said, the first
@@ -46,7 +47,6 @@ the overview. `lab watch` in another terminal checks whenever you save.
 
     DEFAULT_CSS = """
     Exercises LiveTable { height: auto; max-height: 60%; }
-    Exercises Verdicts { border-top: solid $panel; }
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ the overview. `lab watch` in another terminal checks whenever you save.
         """Progress, list, verdicts."""
         yield Line(id="progress")
         yield LiveTable(
-            ("", 1), (">no", 2), ("exercise", 24), (">points", 7), (">tries", 5), ("★", 1), ("about", 0)
+            ("", 1), (">no", 2), ("exercise", 34), (">points", 6), (">tries", 5), ("★", 1), ("about", 0)
         )
         yield Verdicts()
 
@@ -99,8 +99,11 @@ the overview. `lab watch` in another terminal checks whenever you save.
         table.fill({each.exercise.name: self._row(each) for each in self._standings})
         verdicts = self.query_one(Verdicts)
         selected = self._selected()
+        if selected and verdicts.exercise is not selected.exercise:
+            verdicts.exercise = selected.exercise
+            verdicts.border_title = selected.exercise.title
+            verdicts.rest()
         verdicts.said = self._said.get(selected.exercise.name, []) if selected else []
-        verdicts.summary = selected.exercise.summary if selected else ""
         verdicts.view = view
 
     def _row(self, standing: api.Standing) -> tuple[str | tuple[str, str], ...]:
@@ -197,17 +200,19 @@ def told(result: Result, *, first: bool) -> list[Content]:
     return rows
 
 
-class Verdicts(Panel):
+class Verdicts(Long):
     """What the checks said, or what the exercise is about."""
 
-    DEFAULT_CSS = "Verdicts { height: 1fr; padding: 0 1; }"
+    DEFAULT_CSS = "Verdicts { height: 1fr; }"
 
+    exercise: Exercise | None = None
     said: list[Content] = []  # noqa: RUF012 - replaced, never changed
-    summary = ""
 
     def lines(self, view: View, width: int, height: int) -> list[Content]:
-        """The beginning, where the first failure stands."""
-        if not self.said:
-            about = [line((row, "")) for row in textwrap.wrap(self.summary, width)]
-            return [*about, line(("enter: check your file", DIM))] if about else []
-        return self.said
+        """What was said, or what the exercise is about."""
+        if self.said:
+            return [row for said in self.said for row in said.wrap(width)]
+        if self.exercise is None:
+            return []
+        about = [line((row, "")) for row in textwrap.wrap(self.exercise.summary, width)]
+        return [*about, line(("enter: check your file", DIM))]

@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Grid
 
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.policies import flow, parse
-from lab.dashboard.screens.quick import BREAK
+from lab.dashboard.screens.quick import BREAK, QuickKeys
 from lab.dashboard.state import View
 from lab.dashboard.text import ACCENT, BAD, DIM, WARN, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
 from lab.dashboard.widgets.table import LiveTable
 from lab.faults.model import Aimed, FaultError
@@ -24,6 +26,7 @@ class Faults(LabScreen):
     """What is set now; below, every kind with its parameters."""
 
     mode = "faults"
+    tip = "[b]enter[/] sets the selected fault for its ttl, in seconds; [b]![/] undoes everything"
     help = """
 A fault makes a service fail in one exact way, for a bounded time, and undoes itself: `ttl` seconds after it
 was set. Above are the faults that are set, with the seconds left and how many of the requests they struck;
@@ -48,7 +51,11 @@ everything.
     AUTO_FOCUS = "#kinds"
 
     DEFAULT_CSS = """
-    Faults #now { height: auto; min-height: 3; max-height: 9; border-bottom: solid $panel; }
+    Faults #now { height: auto; min-height: 2; max-height: 8; margin-bottom: 1; }
+    Faults #kinds { height: auto; }
+    Faults.-short #kinds { height: 1fr; }
+    Faults #charts { grid-size: 2 1; height: 1fr; min-height: 8; }
+    Faults.-short #charts { display: none; }
     """
 
     def __init__(self) -> None:
@@ -57,10 +64,17 @@ everything.
         self._service = 0
 
     def body(self) -> ComposeResult:
-        """Service, what is set, what can be set."""
+        """Service, what is set, what can be set, and what comes of it."""
+        yield QuickKeys()
+        yield LiveTable(
+            *(("service", 11), ("set now", 22), (">left", 6), (">struck", 7), (">of", 6), ("", 0)),
+            id="now",
+        )
         yield Line(id="target")
-        yield LiveTable(("service", 11), ("is set", 22), (">left", 6), (">struck", 7), (">of", 6), id="now")
         yield LiveTable(("fault", 10), ("parameters", 27), ("what a client sees", 0), id="kinds")
+        with Grid(id="charts"):
+            yield charts.answers()
+            yield charts.latency()
 
     def on_mount(self) -> None:
         """Ask the services once a second what is set."""
@@ -95,7 +109,7 @@ everything.
         super().show(view)
         trouble = self.dashboard.trouble
         words = (
-            line(("set on  ", "bold"), (self.service, f"bold {ACCENT}"), ("   s: the next service", DIM))
+            line(("enter sets on  ", DIM), (self.service, f"bold {ACCENT}"), ("   s: the next service", DIM))
             if trouble
             else line(("faults are set from the machine of the services, with --control", DIM))
         )
@@ -108,10 +122,11 @@ everything.
                 f"{left:.0f} s",
                 (f"{each.get('struck', 0)}", BAD if each.get("struck") else DIM),
                 (f"{each.get('matched', 0)}", DIM),
+                ("requests", DIM),
             )
             for service, each, left in active
         }
-        self.query_one("#now", LiveTable).fill(now or {"": (("nothing", DIM), "", "", "", "")})
+        self.query_one("#now", LiveTable).fill(now or {"": (("nothing", DIM), "", "", "", "", "")})
         mine = {each["kind"] for service, each, _ in active if service == self.service}
         self.query_one("#kinds", LiveTable).fill(
             {

@@ -7,17 +7,12 @@ from typing import Any, ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Markdown
+from textual.widgets import Markdown, Static
 
 from lab.dashboard.screens.base import LabScreen
-
-KEYS = """
-## Keys
-
-| key | |
-|---|---|
-"""
+from lab.dashboard.text import ACCENT, STRONG, line
 
 TRAFFIC = """
 ## The traffic
@@ -31,6 +26,10 @@ nobody, such as one you started yourself, counts all of it as one client.
 """
 
 
+Key = tuple[str, str]
+"""A key, and what it does."""
+
+
 class Help(ModalScreen[None]):
     """Closes with escape, `?` or `q`."""
 
@@ -38,31 +37,51 @@ class Help(ModalScreen[None]):
 
     DEFAULT_CSS = """
     Help { align: center middle; }
-    Help VerticalScroll { width: 90%; max-width: 100; height: 90%; padding: 0 1; }
-    Help VerticalScroll { background: $surface; border: round $primary; }
-    Help Markdown { margin: 0; }
+    Help VerticalScroll {
+        width: 90%; max-width: 110; height: 90%; padding: 0 2; background: $surface;
+        border: round $primary; border-title-style: bold; border-subtitle-color: $foreground-muted;
+        scrollbar-size-vertical: 1;
+    }
+    Help Markdown { margin: 0; padding: 0 1 0 0; }
+    Help MarkdownH2 { margin: 1 0 0 0; }
     """
 
-    def __init__(self, title: str, text: str, keys: list[tuple[str, str]]) -> None:
+    def __init__(self, title: str, text: str, keys: dict[str, list[Key]]) -> None:
         super().__init__()
-        rows = "".join(f"| `{key}` | {what} |\n" for key, what in keys)
-        self._text = f"# {title}\n{text}\n{KEYS}{rows}{TRAFFIC}"
+        self._title = title
+        self._text = text
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
-        """The text, scrollable."""
-        with VerticalScroll():
+        """The text, the keys, where the traffic comes from; scrollable."""
+        with VerticalScroll() as page:
+            page.border_title = self._title
+            page.border_subtitle = "escape closes"
             yield Markdown(self._text)
-        yield Footer(compact=True, show_command_palette=False)
+            yield Static(self._table())
+            yield Markdown(TRAFFIC)
+
+    def _table(self) -> Content:
+        rows = []
+        for title, keys in self._keys.items():
+            rows += [line(), line((title, STRONG))]
+            rows += [line((f"{key:>9}  ", f"bold {ACCENT}"), what) for key, what in keys]
+        return Content("\n").join(rows)
 
 
 def explain(app: App[Any]) -> None:
     """Open the help of the screen that is shown, with the keys that work there."""
     screen = app.screen
-    if isinstance(screen, LabScreen):
-        keys = [
-            (app.get_key_display(active.binding), active.binding.tooltip or active.binding.description)
-            for active in app.active_bindings.values()
-            if active.enabled
-            and (active.binding.tooltip or active.binding.show or "jump(" in active.binding.action)
-        ]
-        app.push_screen(Help(type(screen).__name__, screen.help, keys))
+    if not isinstance(screen, LabScreen):
+        return
+    keys: dict[str, list[Key]] = {"On this screen": [], "Everywhere": []}
+    seen = set()
+    for active in app.active_bindings.values():
+        binding = active.binding
+        what = binding.tooltip or binding.description
+        wanted = (binding.tooltip or binding.show) and binding.key != "ctrl+q"  # q is enough
+        if active.enabled and wanted and binding.action not in seen:
+            seen.add(binding.action)
+            where = "Everywhere" if active.node is app else "On this screen"
+            keys[where].append((app.get_key_display(binding), what))
+    app.push_screen(Help(type(screen).__name__, screen.help, {t: k for t, k in keys.items() if k}))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Grid
 
 from lab.dashboard import text
 from lab.dashboard.screens.ask import Ask
@@ -13,8 +14,8 @@ from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.policies import flow, parse
 from lab.dashboard.state import View
 from lab.dashboard.text import BAD, DIM, GOOD, WARN, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
-from lab.dashboard.widgets.chart import Chart, Series
 from lab.dashboard.widgets.table import LiveTable
 from lab.load.shapes import SHAPES, USUAL_TIME, Shape
 
@@ -26,6 +27,7 @@ class Load(LabScreen):
     """The shapes; what Locust measures beside what the gateway counts; requests and latency over time."""
 
     mode = "load"
+    tip = "[b]enter[/] starts the selected load, [b]+[/] and [b]-[/] change its users, [b]s[/] stops it"
     help = """
 The load comes from Locust, in a process of its own. **enter** starts the selected shape, **s** stops it,
 **+** and **-** change the number of users for the next start, **p** also the time and the rate (requests a
@@ -49,7 +51,8 @@ time. Where Locust is the bottleneck, its figures say so. **!** kills the load a
     DEFAULT_CSS = """
     Load #shapes { height: 8; }
     Load #figures { height: 3; margin: 1 0; }
-    Load Chart { height: 1fr; }
+    Load.-short #figures { margin: 0; }
+    Load #charts { grid-size: 2 1; height: 1fr; }
     """
 
     def __init__(self) -> None:
@@ -64,25 +67,11 @@ time. Where Locust is the bottleneck, its figures say so. **!** kills the load a
             *(("", 7), (">users", 5), (">requests", 8), (">rate", 7), (">failed", 6), (">429", 6)),
             *((">p50", 7), (">p95", 7), (">p99", 7)),
             id="figures",
+            cursor=False,
         )
-        yield Chart(
-            "answers",
-            [
-                Series("ok", "ok", "ok"),
-                Series("4xx", "client_error", "one"),
-                Series("429", "limited", "warn"),
-                Series("5xx", "server_error", "bad"),
-            ],
-            text.rate,
-            least=5,
-            filled=True,
-        )
-        yield Chart(
-            "latency",
-            [Series("p99", "p99", "three"), Series("p95", "p95", "two"), Series("p50", "p50", "one")],
-            text.duration,
-            least=0.01,
-        )
+        with Grid(id="charts"):
+            yield charts.answers()
+            yield charts.latency()
 
     def show(self, view: View) -> None:
         """Fill the tables."""

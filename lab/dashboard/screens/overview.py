@@ -1,4 +1,4 @@
-"""The first screen: the path of a request, the processes, the access log."""
+"""The first screen: the path of a request, what it looks like over time, the access log."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Grid
+from textual.containers import Grid, Horizontal
 
-from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
-from lab.dashboard.screens.quick import BREAK
-from lab.dashboard.widgets.chart import Chart, Series, Timeline
+from lab.dashboard.screens.quick import BREAK, QuickKeys
+from lab.dashboard.widgets import charts
+from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import EventLines
 from lab.dashboard.widgets.log import AccessLog
 from lab.dashboard.widgets.path import RequestPath
-from lab.dashboard.widgets.processes import ProcessLines
 
 
 class Overview(LabScreen):
@@ -37,8 +36,8 @@ last two seconds.
 | retry | further attempts after a failure, and calls to services in all |
 
 Below: charts of the last minutes, in a small window behind **c**; under them each breaker's state over time,
-`─` closed, `▒` half-open, `█` open. The coloured ground marks where a fault or a load was on. Then the
-processes, and the access log, the newest exchange last.
+`─` closed, `▒` half-open, `█` open, and what happened. The coloured ground marks where a fault or a load was
+on. Then the access log, the newest exchange last.
 
 One key, one failure: **l** makes service A slow, **e** lets it answer 500, **h** hang, **r** refuse
 connections, **k** kills it; each lasts 30 seconds, or until the key is pressed again. **A L C B R** switch a
@@ -46,63 +45,36 @@ policy off and on. **!** undoes everything.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "charts", "Charts", tooltip="Charts instead of processes and log, and back"),
+        Binding("c", "charts", "Charts", tooltip="More room for the charts, and back"),
         *BREAK,
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
 
     DEFAULT_CSS = """
-    Overview ProcessLines, Overview AccessLog { border-top: solid $panel; }
-    Overview Charts { grid-size: 2 3; grid-rows: 1fr 1fr 4; height: 16; }
-    Overview.-tall Charts { height: 40%; min-height: 16; }
-    Overview.-short Charts { display: none; }
-    Overview.-charts Charts { display: block; }
-    Overview.-charts Charts { height: 1fr; }
-    Overview.-charts ProcessLines, Overview.-charts AccessLog { display: none; }
+    Overview #charts { grid-size: 2 2; grid-rows: 1fr 1fr; height: 14; }
+    Overview.-tall #charts { height: 20; }
+    Overview.-short #charts { display: none; }
+    Overview #over-time { height: 5; }
+    Overview #over-time > * { width: 1fr; }
+    Overview.-narrow EventLines { display: none; }
+    Overview.-charts #charts { display: block; height: 1fr; }
+    Overview.-charts AccessLog { display: none; }
+    Overview.-charts.-short RequestPath { display: none; }
     """
 
     def body(self) -> ComposeResult:
-        """Drawing, charts, processes, log."""
-        yield RequestPath()
-        yield Charts()
-        yield ProcessLines(self.dashboard.processes)
+        """Drawing, charts, ribbons and events, log."""
+        yield RequestPath(self.dashboard.processes)
+        yield QuickKeys()
+        with Grid(id="charts"):
+            yield charts.answers()
+            yield charts.latency()
+            yield charts.hit_ratio()
+            yield charts.asked()
+        with Horizontal(id="over-time"):
+            yield Timeline()
+            yield EventLines()
         yield AccessLog()
 
     def action_charts(self) -> None:
-        """Charts instead of processes and log, where there is no room for both."""
+        """More room for the charts, or all of it again."""
         self.toggle_class("-charts")
-
-
-class Charts(Grid):
-    """The four charts over the same minutes, the breakers' ribbons, and what happened last."""
-
-    def compose(self) -> ComposeResult:
-        """Requests by outcome, latency, hit ratio, calls to services."""
-        yield Chart(
-            "answers",
-            [
-                Series("ok", "ok", "ok"),
-                Series("4xx", "client_error", "one"),
-                Series("429", "limited", "warn"),
-                Series("5xx", "server_error", "bad"),
-            ],
-            text.rate,
-            least=5,
-            filled=True,
-        )
-        yield Chart(
-            "latency",
-            [Series("p99", "p99", "three"), Series("p95", "p95", "two"), Series("p50", "p50", "one")],
-            text.duration,
-            least=0.01,
-        )
-        ratio = [Series("hit ratio", "hit_ratio", "ok")]
-        yield Chart("cache", ratio, text.percent, least=1, most=1, filled=True)
-        yield Chart(
-            "asked",
-            [Series("clients", "requests", "one"), Series("services", "upstream", "two")],
-            text.rate,
-            least=5,
-        )
-        yield Timeline()
-        yield EventLines()

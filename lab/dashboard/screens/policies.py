@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any, ClassVar
 
 import yaml
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
-from lab.dashboard.text import ACCENT, DIM, GOOD
+from lab.dashboard.text import ACCENT, DIM, GOOD, STRONG, line
+from lab.dashboard.widgets.panel import Framed
 from lab.dashboard.widgets.table import LiveTable
 
 USES = {
@@ -21,12 +24,47 @@ USES = {
 }
 """The built-in algorithms of the configuration's sections; a class of one's own is `package.module:Class`."""
 
+ABOUT = {
+    "auth": "Who asks, and may they? A key in X-API-Key: 401 without a known one, 403 where it may not.",
+    "rate_limit": "So many requests per client in so much time; one more is answered 429, and not forwarded.",
+    "cache": "Answers are kept and given again; what is asked for meanwhile costs the service nothing.",
+    "bulkhead": "So many requests in flight per service; one more is answered 503 at once.",
+    "breaker": "A service that fails is left alone: 503 at once, then a few probes, then as before.",
+    "retry": "A failed request is tried again where that is safe, after a pause, within a budget.",
+}
+OPTIONS = {
+    "public": "paths that need no key",
+    "limit": "requests …",
+    "window": "… in so many seconds; of the breaker's failure_rate: the last so many calls",
+    "routes": "limits of their own for some paths; the first that matches counts",
+    "max_clients": "how many clients are remembered",
+    "ttl": "seconds that an answer is kept which does not say so itself",
+    "max_entries": "answers kept at most",
+    "max_body": "bytes; larger answers are passed on and not kept",
+    "stale_if_error": "seconds that an old answer may stand in for a service that fails",
+    "coalesce": "equal requests wait for one call of the service",
+    "max_concurrent": "requests in flight per service at most",
+    "failures": "consecutive: so many failures in a row open it",
+    "open_for": "seconds until the first probe",
+    "probes": "calls let through half-open; all of them must succeed",
+    "minimum_calls": "failure_rate: below so many calls nothing opens it",
+    "failure_percent": "failure_rate: so many failures in a hundred calls open it",
+    "slow_call": "failure_rate: a call of so many seconds is slow",
+    "slow_percent": "failure_rate: so many slow calls in a hundred open it",
+    "fallback": "what is answered instead of a 503",
+    "backoff": "the first pause is drawn from 0 to so many seconds, each further one from twice that",
+    "backoff_max": "no pause is longer, in seconds",
+    "budget_percent": "retries in a hundred requests of a service, at most",
+}
+"""What the configuration's keys mean."""
+
 
 class Policies(LabScreen):
     """A row for each policy of the pipeline that has options."""
 
     mode = "policies"
     polls = True
+    tip = "[b]s[/] switches the selected policy off and on; [b]enter[/] changes its options"
     help = """
 Each policy is a stage that a request passes. **s** switches the selected one off and on, **u** puts another
 algorithm in its place (one of the built-in ones, or a class of your own as `package.module:Class` or
@@ -40,14 +78,23 @@ flight go on.
     ]
     changes: ClassVar[set[str]] = {"switch", "use", "tune"}
 
+    DEFAULT_CSS = """
+    Policies LiveTable { height: 8; }
+    """
+
     def body(self) -> ComposeResult:
-        """The table."""
+        """The table, and what the selected one's options mean."""
         yield LiveTable(("policy", 11), ("", 5), ("algorithm", 18), ("options", 0))
+        yield Meaning()
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Another one was selected."""
+        self.dashboard.touch()
 
     def show(self, view: View) -> None:
         """Fill the table."""
-        super().show(view)
-        self.query_one(LiveTable).fill(
+        table = self.query_one(LiveTable)
+        table.fill(
             {
                 name: (
                     (name, "bold"),
@@ -58,6 +105,10 @@ flight go on.
                 for name, policy in view.policies.items()
             }
         )
+        meaning = self.query_one(Meaning)
+        meaning.policy = table.selected or ""
+        meaning.border_title = meaning.policy
+        super().show(view)
 
     def _selected(self) -> tuple[str, dict[str, Any]] | None:
         name = self.query_one(LiveTable).selected
@@ -99,6 +150,25 @@ flight go on.
                     self.dashboard.act(control.policy(name, options=options), f"{name}: {flow(options)}")
 
             self.app.push_screen(Ask(f"{name}: options", flow(policy.get("options", {}))), chosen)
+
+
+class Meaning(Framed):
+    """A policy in a sentence, and each of its options with what it means."""
+
+    DEFAULT_CSS = "Meaning { height: 1fr; }"
+
+    policy = ""
+
+    def lines(self, view: View, width: int, height: int) -> list[Content]:
+        """Name, value, meaning."""
+        rows = [line(row) for row in textwrap.wrap(ABOUT.get(self.policy, ""), width)]
+        if known := USES.get(self.policy):
+            rows.append(line(("algorithms  ", DIM), ", ".join(known), (", or a class of your own", DIM)))
+        rows.append(line())
+        for name, value in view.policies.get(self.policy, {}).get("options", {}).items():
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            rows.append(line((f"{name:<16}", ""), (f"{shown:>10}  ", STRONG), (OPTIONS.get(name, ""), DIM)))
+        return rows
 
 
 def flow(options: dict[str, Any]) -> str:

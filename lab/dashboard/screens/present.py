@@ -5,47 +5,20 @@ from __future__ import annotations
 import textwrap
 
 from textual.app import ComposeResult
-from textual.containers import Grid, Vertical
+from textual.containers import Grid
 from textual.content import Content
 from textual.geometry import Size
-from textual.widgets import Digits, Label
 
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
 from lab.dashboard.text import DIM, line
+from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
+from lab.dashboard.widgets.big import Big
 from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import EventLines
 from lab.dashboard.widgets.panel import Panel
-
-
-class Figure(Vertical):
-    """A large number with its name."""
-
-    DEFAULT_CSS = """
-    Figure { height: 4; }
-    Figure Label { width: 1fr; text-align: center; color: $foreground-muted; }
-    Figure Digits { width: 1fr; text-align: center; }
-    Figure.-good Digits { color: $text-success; }
-    Figure.-warn Digits { color: $text-warning; }
-    Figure.-bad Digits { color: $text-error; }
-    """
-
-    def __init__(self, title: str, tone: str = "") -> None:
-        super().__init__(classes=f"-{tone}" if tone else "")
-        self._title = title
-
-    def compose(self) -> ComposeResult:
-        """Number over name."""
-        yield Digits("")
-        yield Label(self._title)
-
-    def show(self, value: str) -> None:
-        """Another number."""
-        digits = self.query_one(Digits)
-        if digits.value != value:
-            digits.update(value)
 
 
 class Narration(Panel):
@@ -90,20 +63,25 @@ it says here, step by step, what it does. **f** freezes the picture on
 every screen, while everything goes on behind it.
 """
     DEFAULT_CSS = """
-    Present Grid { grid-size: 3 2; height: 9; margin-top: 1; }
-    Present EventLines { height: 1fr; margin-top: 1; }
+    Present #figures { grid-size: 3 2; height: 14; }
+    Present.-short #figures { height: 10; }
+    Present Chart { height: 1fr; }
+    Present.-short Chart { display: none; }
+    Present EventLines { height: 7; }
+    Present.-short EventLines { height: 1fr; }
     """
 
     def body(self) -> ComposeResult:
-        """Figures, ribbons, events, keys."""
-        with Grid():
-            yield Figure("requests/s")
-            yield Figure("hit ratio", "good")
-            yield Figure("429/s", "warn")
-            yield Figure("p95, ms")
-            yield Figure("asked of services/s")
-            yield Figure("failed or rejected/s", "bad")
+        """Figures, what is told, ribbons, events, keys."""
+        with Grid(id="figures"):
+            yield Big("requests/s")
+            yield Big("latency p95, ms")
+            yield Big("429 refused/s", "warn")
+            yield Big("cache hits, %", "good")
+            yield Big("asked of services/s")
+            yield Big("failed, rejected/s", "bad")
         yield Narration()
+        yield charts.answers()
         yield Timeline()
         yield EventLines()
         yield Line(id="keys")
@@ -113,14 +91,19 @@ every screen, while everything goes on behind it.
         super().show(view)
         ratio, p95 = view.hit_ratio(), view.latency.get("p95")
         values = (
-            f"{view.rate('requests'):.1f}",
-            "--" if ratio is None else f"{ratio * 100:.0f}%",
-            f"{view.rate('limited'):.1f}",
-            "--" if p95 is None else f"{p95 * 1000:.1f}",
-            f"{view.rate('upstream_calls'):.1f}",
-            f"{view.rate('5xx'):.1f}",
+            short(view.rate("requests")),
+            "--" if p95 is None else short(p95 * 1000),
+            short(view.rate("limited")),
+            "--" if ratio is None else f"{ratio * 100:.0f}",
+            short(view.rate("upstream_calls")),
+            short(view.rate("5xx")),
         )
-        for figure, value in zip(self.query(Figure), values, strict=True):
-            figure.show(value)
+        for figure, value in zip(self.query(Big), values, strict=True):
+            figure.value = value
         keys = "  ".join(self.dashboard.keys)
         self.query_one("#keys", Line).words = line(("keys  ", DIM), (keys or "none yet", text.STRONG))
+
+
+def short(number: float) -> str:
+    """At most four digits: `0`, `4.7`, `38`, `1234`, `12.3k`."""
+    return f"{number:.1f}" if 0 < number < 9.95 else text.count(number)

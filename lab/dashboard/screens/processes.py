@@ -13,7 +13,7 @@ from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
 from lab.dashboard.text import DIM, line
-from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets.panel import Long
 from lab.dashboard.widgets.table import LiveTable
 
 DOWN = ("stopped", "crashed")
@@ -23,6 +23,7 @@ class Processes(LabScreen):
     """The two services and the gateway as processes."""
 
     mode = "processes"
+    tip = "[b]k[/] kills the selected process, it comes back; [b]z[/] freezes it: up, and silent"
     help = """
 The dashboard started these processes and stops them when it ends. One that crashes is started again, with a
 growing pause. **s** stops the selected one or starts it again, **r** restarts it, **k** kills it without
@@ -39,7 +40,6 @@ connections and answers nothing. Below is the output of the selected process.
 
     DEFAULT_CSS = """
     Processes LiveTable { height: auto; max-height: 6; }
-    Processes Output { border-top: solid $panel; }
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ connections and answers nothing. Below is the output of the selected process.
         """Table and output."""
         yield LiveTable(
             *(("process", 10), ("state", 12), (">pid", 7), (">port", 5), (">for", 8)),
-            *((">CPU", 5), (">memory", 8), (">restarts", 8)),
+            *((">CPU", 5), (">memory", 8), (">restarts", 8), ("", 0)),
         )
         yield Output()
 
@@ -79,7 +79,8 @@ connections and answers nothing. Below is the output of the selected process.
                 (f"{text.span(self.dashboard.wall() - process.since)}", DIM),
                 ("" if cpu is None else f"{cpu:.0f}%", ""),
                 (f"{text.size(memory)}", ""),
-                (f"{process.restarts or ''}", ""),
+                (f"{process.restarts}", "" if process.restarts else DIM),
+                (process.detail, DIM),
             )
         table = self.query_one(LiveTable)
         table.fill(rows)
@@ -88,7 +89,7 @@ connections and answers nothing. Below is the output of the selected process.
         output.lines_to_show = (
             list(selected.log) if selected else ["The processes were not started from here."]
         )
-        output.detail = f"{selected.name}: {selected.detail}" if selected else ""
+        output.border_title = f"output of {selected.name}" if selected else "output"
         super().show(view)
 
     def action_stop_start(self) -> None:
@@ -141,15 +142,16 @@ class Usage:
         return self._figures.get(pid or 0, (None, None))
 
 
-class Output(Panel):
-    """The end of a process's output, and why it is in its state."""
+class Output(Long):
+    """The end of a process's output."""
 
-    DEFAULT_CSS = "Output { height: 1fr; padding: 0 1; }"
+    DEFAULT_CSS = "Output { height: 1fr; }"
+    BORDER_TITLE = "output"
+
+    tail = True
 
     lines_to_show: list[str] = []  # noqa: RUF012 - replaced, never changed
-    detail = ""
 
     def lines(self, view: View, width: int, height: int) -> list[Content]:
         """The newest lines that fit."""
-        head = [line((self.detail, DIM))] if self.detail else []
-        return [*head, *(line(text) for text in self.lines_to_show[-(height - len(head)) :])]
+        return [line(text) for text in self.lines_to_show]

@@ -7,14 +7,15 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Grid, Horizontal, Vertical
 from textual.content import Content
 from textual.worker import Worker
 
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
 from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
-from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.widgets import charts
+from lab.dashboard.widgets.panel import Long
 from lab.dashboard.widgets.table import LiveTable
 from lab.errors import UserError
 from lab.launcher import undo
@@ -29,6 +30,7 @@ class Scenarios(LabScreen):
     """Plays scenarios on the dashboard's own stack."""
 
     mode = "scenarios"
+    tip = "Guess first; [b]p[/] plays it without and with its cure; [b]a[/] shows the answers"
     help = """
 Failures that every engineer meets once, on demand. Read the story, guess, then **o** plays it without the
 cure and **n** with it; **p** plays both and compares. Each expectation is ticked off when it was seen. **a**
@@ -46,8 +48,9 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
     needs_stack: ClassVar[set[str]] = {"play", "stop"}
 
     DEFAULT_CSS = """
-    Scenarios LiveTable { width: 24; }
-    Scenarios Story { width: 1fr; }
+    Scenarios LiveTable { width: 23; }
+    Scenarios #charts { grid-size: 2 1; height: 10; }
+    Scenarios.-short #charts { display: none; }
     """
 
     def __init__(self) -> None:
@@ -63,7 +66,11 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
         """The list, and beside it the story."""
         with Horizontal():
             yield LiveTable(("", 1), ("scenario", 17))
-            yield Story()
+            with Vertical():
+                yield Story()
+                with Grid(id="charts"):
+                    yield charts.answers()
+                    yield charts.asked()
 
     def show(self, view: View) -> None:
         """Fill the list; the story is that of the selected one."""
@@ -71,10 +78,14 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
         listed.fill({name: (self._state(name), (name, "")) for name in self._scenarios})
         story = self.query_one(Story)
         selected = listed.selected
-        story.scenario = self._scenarios[selected] if selected else None
+        if story.scenario is not (scenario := self._scenarios.get(selected or "")):
+            story.rest()
+        story.scenario = scenario
+        story.border_title = story.scenario.title if story.scenario else ""
         story.told = self._lines.get(selected or "", [])
         story.answered = selected in self._answered
         story.playing = selected is not None and selected == self._playing
+        story.tail = bool(story.told)
         super().show(view)
 
     def _state(self, name: str) -> tuple[str, str]:
@@ -101,6 +112,10 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
         if self._playing is not None:
             self.dashboard.complain(f"{self._playing} is being played; x breaks it off")
             return
+        for process in stack.processes.values():
+            if process.state != "healthy":
+                self.dashboard.complain(f"{process.name} is {process.state}; a scenario needs it healthy")
+                return
         if (traffic := self.dashboard.traffic) is not None and traffic.steady:
             traffic.toggle()
         self._playing = name
@@ -133,10 +148,10 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
             self.dashboard.touch()
 
 
-class Story(Panel):
+class Story(Long):
     """The selected scenario: what it is about, or how far its play is."""
 
-    DEFAULT_CSS = "Story { height: 1fr; padding: 0 1; border-left: solid $panel; }"
+    DEFAULT_CSS = "Story { height: 1fr; }"
 
     scenario: Scenario | None = None
     told: list[Line] = []  # noqa: RUF012 - replaced, never changed
@@ -144,23 +159,28 @@ class Story(Panel):
     playing = False
 
     def lines(self, view: View, width: int, height: int) -> list[Content]:
-        """The story and its questions until it is played, then the play; of that the end that fits."""
+        """The story and its questions until it is played, then the play, then the questions again."""
         if self.scenario is None:
             return []
-        head = [line((self.scenario.title, "bold"))]
         if not self.told:
-            return head + self._about(self.scenario, width)
-        return head + self._play(self.scenario, width)[-max(height - 1, 1) :]
+            return self._about(self.scenario, width)
+        played = self._play(self.scenario, width)
+        return played if self.playing else played + self._questions(self.scenario, width)
 
     def _about(self, scenario: Scenario, width: int) -> list[Content]:
         about = [*wrapped(scenario.story, width), line("")]
         about += wrapped(scenario.cure, width, "Cure: ", ACCENT)
-        about += wrapped(scenario.look_at, width, "Look at: ")
-        for question in scenario.questions:
-            about += [line(""), *wrapped(question.ask, width, "? ", "bold")]
-            if self.answered:
-                about += wrapped(question.answer, width, "  ")
+        about += wrapped(scenario.look_at, width, "Look at: ", DIM)
+        about += self._questions(scenario, width)
         return [*about, line(""), *wrapped(scenario.source, width, "", DIM)]
+
+    def _questions(self, scenario: Scenario, width: int) -> list[Content]:
+        asked: list[Content] = []
+        for question in scenario.questions:
+            asked += [line(""), *wrapped(question.ask, width, "? ", "bold")]
+            if self.answered:
+                asked += wrapped(question.answer, width, "  ", GOOD)
+        return asked
 
     def _play(self, scenario: Scenario, width: int) -> list[Content]:
         drawn: list[Content] = []
@@ -181,7 +201,8 @@ class Story(Panel):
         said = [each.text for each in told if each.kind == "say"]
         cured = told[0].cured is True
         for step in scenario.script(cured)[: len(said)]:
-            drawn += wrapped(step.say, width, "· ")
+            now = self.playing and step.say == said[-1] and told[-1] is self.told[-1]
+            drawn += wrapped(step.say, width, "▸ " if now else "· ", "bold" if now else "")
             for expect in step.expect:
                 mark, style = MARK[outcome(expect.what, told)]
                 drawn += wrapped(expect.what, width, f"  {mark} ", style)

@@ -1,9 +1,9 @@
-"""The bars at the edges of every screen: the tabs and the state of the feed at the top, the hint below."""
+"""The bars at the edges of every screen: tabs and the state of the feed at the top, hint and keys below."""
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import Horizontal
+from collections.abc import Sequence
+
 from textual.content import Content
 from textual.markup import escape
 from textual.reactive import reactive
@@ -22,62 +22,60 @@ STATUS = {
     "replay": ("▶", ACCENT),
 }
 
+Tab = tuple[str, str, str]
+"""Key, mode, title."""
 
-class Tabs(Static):
-    """The screens by number; a click jumps. Where they do not fit, only the current one has its name."""
 
-    DEFAULT_CSS = "Tabs { width: 1fr; height: 1; link-style: none; link-style-hover: bold; }"
+class TopBar(Panel):
+    """The screens by key, in two rows, for clicks too. At the right the feed's state, and what is done."""
 
-    current: reactive[str] = reactive("")
+    DEFAULT_CSS = """
+    TopBar { height: 2; background: $panel; link-style: none; link-style-hover: bold; }
+    """
 
-    def __init__(self, tabs: list[tuple[str, str, str]]) -> None:
+    def __init__(self, tabs: list[Tab], current: str) -> None:
         super().__init__()
-        self._tabs = tabs
-        """(key, mode, title)"""
-
-    def render(self) -> Content:
-        """`1 Overview  2 Clients …`"""
-        full = sum(len(key) + len(title) + 3 for key, _, title in self._tabs) <= self.size.width
-        parts = []
-        for key, mode, title in self._tabs:
-            name = f" {key} {title} " if full or mode == self.current else f" {key} "
-            style = "[b reverse]" if mode == self.current else "[$foreground-muted]"
-            parts.append(f"[@click=app.jump('{mode}')]{style}{name}[/][/]")
-        return Content.from_markup("".join(parts))
-
-
-class Status(Panel):
-    """Whether the figures are live, and what is being done to the system right now."""
-
-    DEFAULT_CSS = "Status { width: auto; height: 1; min-width: 22; text-align: right; }"
-
-    def lines(self, view: View, width: int, height: int) -> list[Content]:
-        """`rec  ● live 0:42`"""
-        shape, style = STATUS.get(view.status, STATUS["lost"])
-        bands = [band.label or band.kind for band in view.bands if band.end is None or band.end > view.time]
-        parts = [line((f"{label[:12]} ", f"bold {WARN}")) for label in bands[-1:]]
-        if self.app.recorder is not None:  # type: ignore[attr-defined]
-            parts.append(line(("● rec  ", f"bold {BAD}")))
-        up = f" {text.span(view.uptime)}" if view.live else ""
-        return [Content("").join([*parts, line((f"{shape} {view.status}", style), (up + " ", DIM))])]
-
-
-class TopBar(Horizontal):
-    """Tabs and status in one row."""
-
-    DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
-
-    def __init__(self, tabs: list[tuple[str, str, str]], current: str) -> None:
-        super().__init__()
-        self._tabs = tabs
+        half = len(tabs) // 2
+        self._rows = (tabs[:half], tabs[half:])
         self._current = current
 
-    def compose(self) -> ComposeResult:
-        """The two halves."""
-        tabs = Tabs(self._tabs)
-        tabs.current = self._current
-        yield tabs
-        yield Status()
+    def lines(self, view: View, width: int, height: int) -> list[Content]:
+        """Both rows; where there is no room for the titles, only the screen that is shown has its one."""
+        status = (self._feed(view), self._doing(view))
+        longest = max(self._tabs(row, True).cell_length for row in self._rows)
+        full = longest + status[0][1].cell_length <= width
+        rows = []
+        for tabs, right in zip(self._rows, status, strict=True):
+            left = self._tabs(tabs, full)
+            room = max(width - left.cell_length, 0)
+            shown = next((each for each in right if each.cell_length <= room), right[-1].truncate(room))
+            rows.append(left.truncate(width - shown.cell_length, pad=True) + shown)
+        return rows
+
+    def _tabs(self, tabs: Sequence[Tab], full: bool) -> Content:
+        parts = []
+        for key, mode, title in tabs:
+            here = mode == self._current
+            name = f" {title} " if full or here else " "
+            look, letter = ("[b reverse]", key) if here else ("[$foreground-muted]", f"[b]{key}[/]")
+            parts.append(f"[@click=app.jump('{mode}')]{look} {letter}{name}[/][/]")
+        return Content.from_markup("".join(parts))
+
+    def _feed(self, view: View) -> list[Content]:
+        """`● live 0:42 `, and shorter."""
+        shape, style = STATUS.get(view.status, STATUS["lost"])
+        state = line((f"{shape} {view.status}", style))
+        up = line((f" {text.span(view.uptime)} ", DIM)) if view.live else line(" ")
+        return [state + up, state + " ", line((shape, style))]
+
+    def _doing(self, view: View) -> list[Content]:
+        """`● rec ▲ latency 800 ms `, and shorter."""
+        recording = self.app.recorder is not None  # type: ignore[attr-defined]
+        rec = line(("● rec ", f"bold {BAD}")) if recording else line()
+        running = [band.label or band.kind for band in view.bands if band.end is None or band.end > view.time]
+        more = f"+{len(running) - 1} " if len(running) > 1 else ""
+        said = [f"▲ {running[-1][:cells]} {more}" for cells in (28, 20, 12, 8)] if running else [""]
+        return [rec + line((words, f"bold {WARN}")) for words in said]
 
 
 class Hint(Static):
@@ -91,7 +89,7 @@ class Hint(Static):
 
     def watch_hint(self, hint: str) -> None:
         """Draw the new hint; keys stand in square brackets in bold."""
-        self.update(Content.from_markup(hint))
+        self.update(Content.from_markup(f"[{ACCENT}]▸[/] {hint}"))
 
 
 class Line(Static):

@@ -1,15 +1,15 @@
-"""Charts over time in braille, drawn row by row: two seconds a cell, four steps of height a row.
+"""Charts over time, drawn row by row into a frame whose lower edge is the axis of time.
 
-A cell's dots depend on three samples' heights alone, so they are computed once and looked up afterwards: a
-frame of four charts costs a few milliseconds, where widgets made of lines of styled text need ten times that.
+All of them have the same gutter and two seconds a cell, so that the same moment stands in the same column. A
+cell's glyph depends on a few small numbers alone and is looked up once it was drawn (`glyphs`): a frame of
+four charts costs a millisecond or two, where widgets made of lines of styled text need ten times that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -20,17 +20,16 @@ from textual.widget import Widget
 
 from lab.dashboard import text
 from lab.dashboard.state import View
+from lab.dashboard.widgets import glyphs
+from lab.dashboard.widgets.glyphs import SECONDS
 
 GUTTER = 7
-"""Cells left of the plot, for the scale; the same everywhere, so that times stand below each other."""
-SECONDS = 2
-"""Seconds a cell: one for each column of braille dots."""
+"""Cells between the frame and the plot, for the scale."""
+NARROW = GUTTER + 12
+"""A width with nothing to see in it."""
 
-Heights = tuple[int | None, ...]
-"""Per series the height of a sample in dots, 0 for nothing; None is a gap."""
-
-DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-"""Braille dots of the left and the right column, from the top."""
+Cell = tuple[str, str, str]
+"""A glyph, its tone, and the tone behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +43,6 @@ class Series:
     """ok, warn, bad, one, two or three: the colour, by the theme."""
 
 
-@lru_cache(maxsize=16_384)
-def cells(
-    before: Heights, left: Heights, right: Heights, rows: int, filled: bool
-) -> tuple[tuple[str, int], ...]:
-    """The glyphs of one cell column, from the top, each with the number of the series that colours it.
-
-    `before` is the sample left of the cell, to which lines connect. Filled series stand on each other: their
-    heights are those of the stack up to each.
-    """
-    bits = [0] * rows
-    owner = [-1] * rows
-    for side, (last, now) in enumerate(((before, left), (left, right))):
-        floor = 0
-        for series, height in enumerate(now):
-            if height is None:
-                continue
-            if filled:
-                low, high, floor = floor + 1, height, max(floor, height)
-            else:
-                previous = last[series]
-                level = max(height, 1)
-                other = level if previous is None else max(previous, 1)
-                # A line goes from just beside the last sample's height to its own.
-                beside = other + (other < level) - (other > level)
-                low, high = min(level, beside), max(level, beside)
-            for dot in range(low, high + 1):
-                row, step = divmod(dot - 1, 4)
-                bits[rows - 1 - row] |= DOTS[side][3 - step]
-                owner[rows - 1 - row] = series
-    return tuple((chr(0x2800 + b) if b else " ", o) for b, o in zip(bits, owner, strict=True))
-
-
-def ceiling(value: float, least: float) -> float:
-    """The smallest of 1, 2, 5, 10, 20 … that is not below `value`, and not below `least`."""
-    value = max(value, least)
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.9999)
-
-
 def window(view: View, columns: int) -> tuple[int, int]:
     """The first and the last second of a plot of so many cells; cells begin at even seconds."""
     end = view.history.end if view.history.end is not None else math.floor(view.time)
@@ -91,14 +51,13 @@ def window(view: View, columns: int) -> tuple[int, int]:
 
 
 class OverTime(Widget):
-    """The base of what is drawn along the same axis of time; `plot(view, width, height)` gives the rows."""
+    """The base of what is drawn along the same axis of time: a title and `plot()` in a frame."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *("over-time--ok", "over-time--warn", "over-time--bad", "over-time--one", "over-time--two"),
-        *("over-time--three", "over-time--dim", "over-time--title", "over-time--band"),
+        *("over-time--three", "over-time--dim", "over-time--title", "over-time--frame", "over-time--band"),
     }
     DEFAULT_CSS = """
-    OverTime { padding: 0 1; }
     OverTime .over-time--ok { color: $text-success; }
     OverTime .over-time--warn { color: $text-warning; }
     OverTime .over-time--bad { color: $text-error; }
@@ -107,7 +66,8 @@ class OverTime(Widget):
     OverTime .over-time--three { color: $text-error; }
     OverTime .over-time--dim { color: $foreground-muted; }
     OverTime .over-time--title { color: $foreground; text-style: bold; }
-    OverTime .over-time--band { background: $warning-muted; }
+    OverTime .over-time--frame { color: $foreground 30%; }
+    OverTime .over-time--band { background: $warning 18%; }
     """
 
     view: reactive[View | None] = reactive(None, always_update=True)
@@ -115,7 +75,7 @@ class OverTime(Widget):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._strips: list[Strip] | None = None
-        self._styles: dict[tuple[str, bool], Style] = {}
+        self._styles: dict[tuple[str, str], Style] = {}
         self._drawn = (0, 0)
 
     def watch_view(self) -> None:
@@ -128,51 +88,82 @@ class OverTime(Widget):
         self._styles.clear()
         self._strips = None
 
-    def style(self, tone: str, band: bool = False) -> Style:
-        """The colour of a tone, on the ground of a band where there is one."""
-        known = self._styles.get((tone, band))
-        if known is None:
-            ground = self.background_colors[1]
-            if band:
-                ground += self.get_component_styles("over-time--band").background
-            colour = self.get_component_styles(f"over-time--{tone}")
-            known = Style(
-                color=(ground + colour.color).rich_color,
-                bgcolor=ground.rich_color,
-                bold=tone == "title",
-            )
-            self._styles[(tone, band)] = known
-        return known
-
     def render_line(self, y: int) -> Strip:
         """One row of the picture."""
         width, height = self.content_size
         if self._strips is None or self._drawn != (width, height):
             self._drawn = (width, height)
-            drawable = self.view is not None and width > GUTTER + 4 and height > 0
-            self._strips = self.plot(self.view, width, height) if drawable and self.view else []
+            self._strips = self._picture(width, height)
         if y < len(self._strips):
-            return self._strips[y].adjust_cell_length(width, self.style("dim"))
+            return self._strips[y]
         return Strip.blank(width, self.style("dim"))
 
-    def plot(self, view: View, width: int, height: int) -> list[Strip]:
-        """The rows, from the top."""
+    def _picture(self, width: int, height: int) -> list[Strip]:
+        view, columns, rows = self.view, width - GUTTER - 2, height - 2
+        if view is None or width < NARROW or rows < 1:
+            return []
+        start, _ = window(view, columns)
+        inside = self.plot(view, columns, rows, banded(view, start, columns))
+        return [
+            self._edge("╭─ ", self.title(view, width - 5), "╮", width),
+            *(self._row(label, cells) for label, cells in inside),
+            self._axis(columns),
+        ]
+
+    def title(self, view: View, width: int) -> list[Segment]:
+        """What stands in the frame's upper edge, in at most `width` cells."""
         raise NotImplementedError
 
-    def row(self, label: str, glyphs: list[tuple[str, str, bool]]) -> Strip:
-        """A row from its label and (glyph, tone, in a band) for each cell; equal neighbours become one."""
-        segments = [Segment(f"{label:>{GUTTER - 1}} ", self.style("dim"))]
-        run, tone, band = "", "dim", False
-        for glyph, its_tone, its_band in glyphs:
-            if its_tone != tone and glyph == " ":
+    def plot(
+        self, view: View, columns: int, rows: int, bands: Sequence[bool]
+    ) -> Iterable[tuple[str, Sequence[Cell]]]:
+        """The rows from the top, each with its label in the gutter; `bands` says which cells are in one."""
+        raise NotImplementedError
+
+    def style(self, tone: str, behind: str = "") -> Style:
+        """The colour of a tone, on the ground, on that of a band, or on another tone."""
+        known = self._styles.get((tone, behind))
+        if known is None:
+            ground = self.background_colors[1]
+            if behind == "band":
+                ground += self.get_component_styles("over-time--band").background
+            elif behind:
+                ground += self.get_component_styles(f"over-time--{behind}").color
+            colour = self.get_component_styles(f"over-time--{tone}").color
+            known = Style(color=(ground + colour).rich_color, bgcolor=ground.rich_color, bold=tone == "title")
+            self._styles[(tone, behind)] = known
+        return known
+
+    def _edge(self, left: str, inside: list[Segment], right: str, width: int) -> Strip:
+        frame = self.style("frame")
+        strip = Strip([Segment(left, frame), *inside])
+        room = max(width - strip.cell_length - len(right) - 1, 0)
+        strip = Strip([*strip, Segment(" " + "─" * room, frame)]).crop(0, width - len(right))
+        return Strip.join([strip, Strip([Segment(right, frame)])])
+
+    def _row(self, label: str, cells: Sequence[Cell]) -> Strip:
+        """A row of the plot; neighbours of the same look become one segment."""
+        frame = self.style("frame")
+        segments = [Segment("│", frame), Segment(f"{label[: GUTTER - 1]:>{GUTTER - 1}} ", self.style("dim"))]
+        run, tone, behind = "", "dim", ""
+        for glyph, its_tone, its_behind in cells:
+            if glyph == " " and its_behind == behind:
                 its_tone = tone
-            if its_tone != tone or its_band != band:
+            if its_tone != tone or its_behind != behind:
                 if run:
-                    segments.append(Segment(run, self.style(tone, band)))
-                run, tone, band = "", its_tone, its_band
+                    segments.append(Segment(run, self.style(tone, behind)))
+                run, tone, behind = "", its_tone, its_behind
             run += glyph
-        segments.append(Segment(run, self.style(tone, band)))
-        return Strip(segments)
+        return Strip([*segments, Segment(run, self.style(tone, behind)), Segment("│", frame)])
+
+    def _axis(self, columns: int) -> Strip:
+        frame, dim = self.style("frame"), self.style("dim")
+        segments = [Segment("╰" + "─" * GUTTER, frame)]
+        at = 0
+        for start, label in sorted(glyphs.axis(columns)):
+            segments += [Segment("─" * (start - at), frame), Segment(label, dim)]
+            at = start + len(label)
+        return Strip([*segments, Segment("─" * (columns - at) + "╯", frame)])
 
 
 def banded(view: View, start: int, columns: int) -> list[bool]:
@@ -211,93 +202,116 @@ class Chart(OverTime):
         """The ends of the scale: it goes at least to `least`, and always to `most` where that is given."""
         self._filled = filled
 
-    def plot(self, view: View, width: int, height: int) -> list[Strip]:
-        """A head with the newest values, then the dots."""
-        columns, rows = width - GUTTER, height - 1
-        start, end = window(view, columns)
+    def title(self, view: View, width: int) -> list[Segment]:
+        """The newest value of each series; where there is little room, of those that are not nothing."""
+        now = {series: view.history.last(series.key, 1)[0] for series in self._series}
+        room = width - len(self._title) - 1
+        mark = " ■ " if self._filled else " ━ "
+        legend = [(mark, s, self._write(value)) for s, value in now.items()]
+        if sum(len(mark) + len(s.name) + len(value) + 2 for mark, s, value in legend) > room:
+            shown = [(s, value) for s, value in now.items() if value] or list(now.items())[:1]
+            legend = [(mark, s, self._write(value)) for s, value in shown]
+        parts = [Segment(f"{self._title} ", self.style("title"))]
+        for mark, series, value in legend:
+            room -= len(mark) + len(series.name) + len(value) + 2
+            if room < 0:
+                break
+            parts.append(Segment(mark, self.style(series.tone)))
+            parts.append(Segment(f"{series.name} ", self.style("dim")))
+            parts.append(Segment(f"{value} ", self.style(series.tone if now[series] else "dim")))
+        return parts
+
+    def plot(
+        self, view: View, columns: int, rows: int, bands: Sequence[bool]
+    ) -> Iterable[tuple[str, Sequence[Cell]]]:
+        """The dots or blocks, with the ends of the scale beside the first row and the last."""
+        _, end = window(view, columns)
         missing = end - (view.history.end or end)
         count = columns * SECONDS + 1
         values = [view.history.last(s.key, count - missing) + [None] * missing for s in self._series]
-        top = self._most or ceiling(self._highest(values), self._least)
-        heights = self._heights(values, top, rows * 4)
-        bands = banded(view, start, columns)
-        drawn = [
-            cells(heights[at], heights[at + 1], heights[at + 2], rows, self._filled)
-            for at in range(0, columns * SECONDS, SECONDS)
-        ]
-        tones = [s.tone for s in self._series] + ["dim"]
-        strips = [self._head(view, width)]
+        samples = list(zip(*values, strict=True))
+        drawn, top = (self._areas if self._filled else self._lines)(samples, rows)
+        tones = [s.tone for s in self._series]
         for row in range(rows):
             label = self._write(top).replace(".0", "") if row == 0 else "0" if row == rows - 1 else ""
-            glyphs = [(c[row][0], tones[c[row][1]], band) for c, band in zip(drawn, bands, strict=True)]
-            strips.append(self.row(label, glyphs))
-        return strips
+            cells: list[Cell] = []
+            for column, band in zip(drawn, bands, strict=True):
+                glyph, owner, behind = column[row]
+                ground = tones[behind] if behind >= 0 else "band" if band else ""
+                cells.append((glyph, tones[owner] if owner >= 0 else "dim", ground))
+            yield label, cells
 
-    def _head(self, view: View, width: int) -> Strip:
-        parts = [Segment(f"{self._title:<{GUTTER}}", self.style("title"))]
-        values = [self._write(view.history.last(series.key, 1)[0]) for series in self._series]
-        long = sum(len(s.name) + len(v) + 4 for s, v in zip(self._series, values, strict=True)) + GUTTER
-        for series, value in zip(self._series, values, strict=True):
-            if long <= width:
-                parts.append(Segment(" ━ ", self.style(series.tone)))
-                parts.append(Segment(f"{series.name} ", self.style("dim")))
-            else:  # no room for the strokes and units
-                value = value.removesuffix("/s")
-                parts.append(Segment(f" {series.name} ", self.style("dim")))
-            parts.append(Segment(value, self.style(series.tone)))
-        return Strip(parts)
+    def _lines(
+        self, samples: list[tuple[float | None, ...]], rows: int
+    ) -> tuple[list[list[tuple[str, int, int]]], float]:
+        dots = rows * glyphs.DOTS
+        highest = max((v for sample in samples for v in sample if v is not None), default=0)
+        top = self._most or glyphs.ceiling(highest, self._least)
+        heights = [
+            tuple(None if v is None else min(math.ceil(v / top * dots - 1e-9), dots) for v in sample)
+            for sample in samples
+        ]
+        return [
+            [(glyph, owner, glyphs.NOBODY) for glyph, owner in glyphs.lines(*heights[at : at + 3], rows)]
+            for at in range(0, len(samples) - SECONDS, SECONDS)
+        ], top
 
-    def _highest(self, values: list[list[float | None]]) -> float:
-        if self._filled:
-            return max((sum(v or 0 for v in sample) for sample in zip(*values, strict=True)), default=0)
-        return max((v for line in values for v in line if v is not None), default=0)
-
-    def _heights(self, values: list[list[float | None]], top: float, dots: int) -> list[Heights]:
-        scale = dots / top
-        heights: list[Heights] = []
-        for sample in zip(*values, strict=True):
-            stack = 0.0
-            here: list[int | None] = []
-            for value in sample:
-                if value is None:
-                    here.append(None)
-                    continue
-                stack = stack + value if self._filled else value
-                here.append(min(math.ceil(stack * scale - 1e-9), dots))
-            heights.append(tuple(here))
-        return heights
+    def _areas(
+        self, samples: list[tuple[float | None, ...]], rows: int
+    ) -> tuple[list[tuple[tuple[str, int, int], ...]], float]:
+        means = [
+            [mean(both) for both in zip(*samples[at : at + SECONDS], strict=True)]
+            for at in range(1, len(samples) - 1, SECONDS)
+        ]
+        highest = max((sum(v or 0 for v in sample) for sample in means), default=0)
+        top = self._most or glyphs.ceiling(highest, self._least)
+        most = rows * glyphs.EIGHTHS
+        return [glyphs.areas(glyphs.stacked(sample, most / top, most), rows) for sample in means], top
 
 
-GLYPHS = {"open": ("█", "bad"), "half_open": ("▒", "warn"), "closed": ("─", "ok")}
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+RIBBON = {"open": ("█", "bad"), "half_open": ("▒", "warn"), "closed": ("─", "ok")}
 """State → glyph and tone of a ribbon, the most alarming first."""
 
 
 class Timeline(OverTime):
-    """A ribbon of each breaker's state, the bands by name, and the axis of time."""
+    """A ribbon of each breaker's state, and the bands by name."""
 
-    DEFAULT_CSS = "Timeline { height: 4; }"
+    DEFAULT_CSS = "Timeline { height: 5; }"
 
-    def plot(self, view: View, width: int, height: int) -> list[Strip]:
-        """A row for each service, as many as fit; one for the bands' names, one for the axis."""
-        columns = width - GUTTER
+    def title(self, view: View, width: int) -> list[Segment]:
+        """The ribbons' glyphs and what they mean."""
+        parts = [Segment("breakers ", self.style("title"))]
+        if width >= 40:
+            for state, (glyph, tone) in reversed(RIBBON.items()):
+                parts.append(Segment(f" {glyph * 2} ", self.style(tone)))
+                parts.append(Segment(state.replace("_", "-"), self.style("dim")))
+        return parts
+
+    def plot(
+        self, view: View, columns: int, rows: int, bands: Sequence[bool]
+    ) -> Iterable[tuple[str, Sequence[Cell]]]:
+        """A row for each service, as many as fit, and one for the bands' names."""
         start, _ = window(view, columns)
-        bands = banded(view, start, columns)
-        strips = []
-        for service in list(view.services)[: height - 2]:
+        ground = ["band" if band else "" for band in bands]
+        for service in list(view.services)[: rows - 1]:
             states = ribbon(view, service, start, columns, view.time)
-            glyphs = [(*GLYPHS.get(s, (" ", "dim")), band) for s, band in zip(states, bands, strict=True)]
-            strips.append(self.row(f"cb {text.short(service)[:3]}", glyphs))
-        names = zip(labels(view, start, columns), bands, strict=True)
-        strips.append(self.row("", [(letter, "warn", band) for letter, band in names]))
-        strips.append(self.row("", [(c, "dim", False) for c in axis(columns)]))
-        return strips
+            looks = (RIBBON.get(state, (" ", "dim")) for state in states)
+            yield text.short(service), [(*look, behind) for look, behind in zip(looks, ground, strict=True)]
+        names = zip(labels(view, start, columns), ground, strict=True)
+        yield "", [(letter, "warn", behind) for letter, behind in names]
 
 
 def ribbon(view: View, service: str, start: int, columns: int, now: float) -> list[str]:
     """For each cell the most alarming state that the breaker was in, however short; empty where unknown."""
     spans = list(view.ribbons.get(service, ()))
     found = [""] * columns
-    rank = list(GLYPHS)
+    rank = list(RIBBON)
     for number, (since, state) in enumerate(spans):
         until = spans[number + 1][0] if number + 1 < len(spans) else now + 1e-6
         first = max(math.floor((since - start) / SECONDS), 0)
@@ -312,25 +326,21 @@ def ribbon(view: View, service: str, start: int, columns: int, now: float) -> li
     return found
 
 
+LEGIBLE = 4
+"""Letters of a name, fewer of which say nothing."""
+
+
 def labels(view: View, start: int, columns: int) -> str:
-    """The names of the bands, each where its band begins."""
+    """The names of the bands, each where its band begins; the newest whole, others if there is room."""
     line = [" "] * columns
-    for band in view.bands:
+    limit = columns
+    for band in reversed(view.bands):
+        name = f"{band.kind} {band.label}".strip()
         at = max(math.floor((band.start - start) / SECONDS), 0)
-        if band.covers(start, start + columns * SECONDS):
-            for offset, letter in enumerate(f"{band.kind} {band.label}".strip()[: columns - at]):
-                line[at + offset] = letter
+        if limit == columns:
+            at = max(min(at, limit - len(name)), 0)
+        name = name[: max(limit - at, 0)]
+        if len(name) >= LEGIBLE and band.covers(start, start + columns * SECONDS):
+            line[at : at + len(name)] = name
+            limit = at - 1
     return "".join(line)
-
-
-def axis(columns: int) -> str:
-    """`-2 min … -1 min … now`, a mark every half minute."""
-    line = [" "] * columns
-    line[max(columns - 3, 0) :] = "now"[: min(3, columns)]
-    step = 60 if columns >= 60 else 30
-    for ago in range(step, columns * SECONDS, step):
-        label = f"-{ago // 60} min" if ago % 60 == 0 else f"-{ago} s"
-        at = columns - ago // SECONDS
-        if at >= 0:
-            line[at : at + len(label)] = label
-    return "".join(line[:columns])

@@ -8,8 +8,8 @@ from textual.content import Content
 
 from lab.dashboard import text
 from lab.dashboard.state import View
-from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
-from lab.dashboard.widgets.panel import Panel
+from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, STRONG, WARN, Part, line
+from lab.dashboard.widgets.panel import Framed
 
 STATES = {
     "closed": GOOD,
@@ -23,42 +23,36 @@ STATES = {
 }
 
 
-def describe(event: dict[str, Any]) -> Content:
-    """What happened, in a few words: `service-a breaker closed → open  5 failures in a row`."""
+def told(event: dict[str, Any]) -> tuple[str, str, list[Part]]:
+    """An event as its kind (of a note: who made it), whom it concerns, and what happened."""
     kind = str(event.get("kind", ""))
     subject = text.short(str(event.get("service") or event.get("name") or ""))
     reason = text.masked(str(event.get("reason") or ""))
     if "to" in event:
         old, new = str(event.get("from", "?")).replace("_", "-"), str(event["to"]).replace("_", "-")
-        return line(
-            (f"{subject} ", "bold"),
-            f"{kind} {old} → ",
-            (new, STATES.get(new, "")),
-            (f"  {reason}", DIM),
-        )
+        return kind, subject, [f"{old} → ", (new, STATES.get(new, "")), (f"  {reason}", DIM)]
+    action = str(event.get("action") or "")
     if kind == "note":
-        source = str(event.get("source") or "note")
-        parts = (str(event.get("action") or ""), text.masked(str(event.get("text") or "")))
-        return line(
-            (f"{source} ", ACCENT), (f"{subject} " if subject else "", "bold"), " ".join(parts).strip()
-        )
-    action = str(event.get("action", ""))
+        words = text.masked(str(event.get("text") or ""))
+        what = [f"{action}: {words}" if action and words and action != "says" else words or action]
+        return str(event.get("source") or "note"), subject, [*what]
     detail = text.masked(str(event.get("path") or "")) or (
         "" if "entries" not in event else f"{event['entries']} entries"
     )
-    return line(
-        (f"{subject} " if subject else "", "bold"),
-        f"{kind} ",
-        (action, STATES.get(action, ACCENT)),
-        (f"  {detail}", DIM),
-        (f"  {reason}", DIM),
-    )
+    return kind, subject, [(action, STATES.get(action, ACCENT)), (f"  {detail}  {reason}".rstrip(), DIM)]
 
 
-class EventLines(Panel):
+def describe(event: dict[str, Any]) -> Content:
+    """What happened, in a few words: `A breaker closed → open  5 failures in a row`."""
+    kind, subject, what = told(event)
+    who = (f"{subject} " if subject else "", STRONG)
+    return line(who, (f"{kind} ", ACCENT if event.get("kind") == "note" else ""), *what)
+
+
+class EventLines(Framed):
     """The last events, the newest at the bottom."""
 
-    DEFAULT_CSS = "EventLines { padding: 0 1; height: 4; text-overflow: ellipsis; }"
+    BORDER_TITLE = "events"
 
     def lines(self, view: View, width: int, height: int) -> list[Content]:
         """As many as fit."""

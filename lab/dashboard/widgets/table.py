@@ -8,35 +8,64 @@ from typing import Any, Literal
 from rich.text import Text
 from textual.widgets import DataTable
 
-from lab.dashboard.text import DIM
+from lab.dashboard.text import DIM, Part
 
-Cell = str | tuple[str, str]
-"""Text, or text and its style (one of those in `lab.dashboard.text`)."""
+Cell = Part | list[Part]
+
+PADDING = 1
+"""Cells at each side of a column."""
+SHORTEST = 8
+"""Cells that the column which takes the rest has at least."""
 
 
 class LiveTable(DataTable[Text]):
     """Rows by key; `fill` takes all of them each time."""
 
     DEFAULT_CSS = """
-    LiveTable { height: 1fr; background: transparent; overflow-x: hidden; }
+    LiveTable { height: 1fr; background: transparent; overflow-x: hidden; scrollbar-size-vertical: 1; }
+    LiveTable:focus { background-tint: transparent; }
     LiveTable > .datatable--header { background: transparent; color: $foreground-muted; text-style: none; }
+    LiveTable:focus > .datatable--header { background-tint: transparent; }
+    LiveTable > .datatable--cursor { background: $foreground 8%; text-style: none; }
+    LiveTable:focus > .datatable--cursor { background: $primary 40%; text-style: none; }
     """
 
-    def __init__(self, *columns: tuple[str, int], **options: Any) -> None:
-        """`columns` are (title, width in cells); width 0 takes what the text needs.
+    def __init__(self, *columns: tuple[str, int], cursor: bool = True, **options: Any) -> None:
+        """`columns` are (title, width in cells); the one of width 0 takes the room that is left.
 
-        `>` before a title aligns the column right.
+        `>` before a title aligns the column right. Without a `cursor` no row is selected.
         """
-        super().__init__(cursor_type="row", zebra_stripes=False, cell_padding=1, **options)
+        super().__init__(
+            cursor_type="row" if cursor else "none",
+            cell_padding=PADDING,
+            cursor_foreground_priority="renderable",
+            **options,
+        )
+        self.can_focus = cursor
         self._titles = columns
         self._shown: dict[str, tuple[Cell, ...]] = {}
         self._theme = ""
+        self._rest = 0
+
+    def on_resize(self) -> None:
+        """Another width leaves another rest."""
+        if self.columns and self._rest != self._room():
+            selected, shown, self._shown = self.selected, self._shown, {}
+            self.clear(columns=True)
+            self.fill(shown)
+            if selected in shown:
+                self.move_cursor(row=list(shown).index(selected))
+
+    def _room(self) -> int:
+        taken = sum(width + 2 * PADDING for _, width in self._titles)
+        return max(self.scrollable_content_region.width - taken, SHORTEST)
 
     def _add_columns(self) -> None:
         # Not at mounting: the screen may have rows for us before that.
+        self._rest = self._room()
         for title, width in self._titles:
             label = Text(title.removeprefix(">"), justify="right" if title.startswith(">") else "left")
-            self.add_column(label, width=width or None, key=title)
+            self.add_column(label, width=width or self._rest, key=title)
 
     @property
     def selected(self) -> str | None:
@@ -75,8 +104,12 @@ class LiveTable(DataTable[Text]):
         self.add_row(*texts, key=key)
 
     def _text(self, title: str, cell: Cell) -> Text:
-        content, style = (cell, "") if isinstance(cell, str) else cell
-        variables = self.app.theme_variables
-        words = ["dim" if w == DIM else variables.get(w.removeprefix("$"), w) for w in style.split()]
         side: Literal["right", "left"] = "right" if title.startswith(">") else "left"
-        return Text(content, style=" ".join(words), justify=side, no_wrap=True, overflow="ellipsis")
+        text = Text(justify=side, no_wrap=True, overflow="ellipsis")
+        for part in cell if isinstance(cell, list) else [cell]:
+            words, style = (part, "") if isinstance(part, str) else part
+            text.append(words, " ".join(self._colour(word) for word in style.split()))
+        return text
+
+    def _colour(self, word: str) -> str:
+        return "dim" if word == DIM else self.app.theme_variables.get(word.removeprefix("$"), word)

@@ -78,7 +78,7 @@ class Gateway(FastAPI):
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self.front = install(receive, self, self.settings_in_force.limits)
+            self.front = install(receive, self.edge, self.settings_in_force.limits)
             await super().__call__(scope, receive, send)
         else:
             await self.edge(scope, receive, send)

@@ -18,6 +18,7 @@ import httptools
 import httpx
 
 from lab.model import Headers
+from lab.proxy.headers import Plain
 
 MAX_HEAD = 65_536
 """Bytes of a response's head, 1xx responses before it included; also of a trailer section."""
@@ -51,14 +52,10 @@ class Owner(Protocol):
 
 # -- the request ---------------------------------------------------------------------------------------------
 
-# What RFC 9112 calls a request head. Everything that leaves is held against it as a whole, and its lines are
-# counted, so no byte from a client, such as a CR or LF that was percent-decoded on the way, can end a line or
-# start a second request.
-_HEAD = re.compile(
-    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.1\r\n"
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\x00]*\r\n)+\r\n"
-)
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
+# Everything that leaves is held against this, or looked through for what ends a line, so that no byte from a
+# client, such as a CR or LF that was percent-decoded on the way, can start a second field or request.
+_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.1")
+_PLAIN = Plain(frozenset((b"host", b"content-length", b"transfer-encoding")))
 
 
 class Request(NamedTuple):
@@ -112,21 +109,27 @@ def outgoing(request: Request, body: AsyncIterator[bytes] | None = None) -> Outg
     hosts = 0
     length: int | None = None
     chunked = False
-    lines = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("latin-1", "replace"), request.target)]
-    for name, value in request.headers:
-        lines.append(b"%b: %b\r\n" % (name, value))
-        name = name.lower()
-        if name not in _FRAMING:
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("latin-1", "replace"), request.target)]
+    wrong = _LINE.fullmatch(lines[0]) is None
+    for field in request.headers:
+        lines.append(b": ".join(field))
+        if field[0] in _PLAIN:
             continue
-        if name == b"host":
+        name, value = field
+        try:
+            special = _PLAIN.check(name)
+        except ValueError:
+            wrong = True
+            continue
+        if special == b"host":
             hosts += 1
-        elif name == b"content-length":
+        elif special == b"content-length":
             if length is not None or not value.isdigit():
                 raise httpx.LocalProtocolError(
                     "Content-Length is repeated or no number", request=request.origin
                 )
             length = int(value)
-        else:
+        elif special is not None:
             if chunked or value.strip().lower() != b"chunked":
                 raise httpx.LocalProtocolError("Transfer-Encoding other than chunked", request=request.origin)
             chunked = True
@@ -137,26 +140,26 @@ def outgoing(request: Request, body: AsyncIterator[bytes] | None = None) -> Outg
     if hosts != 1:
         if hosts > 1:
             raise httpx.LocalProtocolError("more than one Host", request=request.origin)
-        lines.insert(1, b"Host: %b\r\n" % request.host)
+        lines.insert(1, b"Host: " + request.host)
 
     content, stream = request.content, request.stream if body is None else body
 
     if stream is not None:
         if length is None and not chunked:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
+            lines.append(b"Transfer-Encoding: chunked")
     elif chunked:
         content = (_chunk(content) if content else b"") + b"0\r\n\r\n"
     elif length is None:
         if content:
-            lines.append(b"Content-Length: %d\r\n" % len(content))
+            lines.append(b"Content-Length: %d" % len(content))
     elif length != len(content):
         raise httpx.LocalProtocolError(
             "the body is not as long as Content-Length says", request=request.origin
         )
 
     lines.append(b"\r\n")
-    head = b"".join(lines)
-    if _HEAD.fullmatch(head) is None or head.count(b"\n") != len(lines):
+    head = b"\r\n".join(lines)
+    if wrong or head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
         raise httpx.LocalProtocolError(
             "a character in the request head that must not be sent", request=request.origin
         )

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, MutableMapping
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lab.model import problem
 from lab.policies.request_id import shown
+from lab.proxy.headers import Plain, date
 
 if TYPE_CHECKING:
     from lab.proxy.server import GatewayProtocol
@@ -27,7 +27,7 @@ def _status_line(status: int) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+    return f"HTTP/1.1 {status} {phrase}".encode("ascii")
 
 
 STATUS_LINE = {status: _status_line(status) for status in range(100, 600)}
@@ -107,6 +107,9 @@ class Cycle:
             if not self.gone and not isinstance(error, asyncio.CancelledError):
                 logger.error("an exception came out of the application", exc_info=error)
         finally:
+            self.scope[
+                "extensions"
+            ].clear()  # it leads back here, and a ring is work for the garbage collector
             if self._task is not None:
                 protocol.server_state.tasks.discard(self._task)
         if self.gone or self.complete:
@@ -120,8 +123,7 @@ class Cycle:
             response = problem(500, "internal-error", "the gateway failed at this request")
             self.keep_alive = False
             named = (shown(self.scope["headers"]) or secrets.token_hex(16)).encode()
-            date = formatdate(usegmt=True).encode()
-            self._start(500, [*response.headers, (b"x-request-id", named), (b"date", date)])
+            self._start(500, [*response.headers, (b"x-request-id", named), (b"date", date())])
             self._body(response.content, False)
 
     # -- the request's body ----------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ class Cycle:
         self._body(body, False)
 
     async def send(self, message: Message) -> None:
-        """Raises `ClientGone` where nobody is left to hear, RuntimeError for a response that is no HTTP."""
+        """Raises `ClientGone` where nobody is left to hear, RuntimeError or ValueError for no HTTP."""
         if self.gone:
             raise ClientGone("the client went away")
         kind = message["type"]
@@ -207,37 +209,41 @@ class Cycle:
         """The head; from here on it is settled how the body ends, and whether the connection lives on."""
         if not 200 <= status <= 599:
             raise RuntimeError(f"{status} is not the status of an answer")
-        out = [STATUS_LINE[status]]
+        lines = [STATUS_LINE[status]]
         length: bytes | None = None
-        for name, value in headers:
-            known = name.lower()
-            if known not in _FRAMING:
-                out += (name, b": ", value, b"\r\n")
-            elif known == b"content-length":
+        for field in headers:
+            if field[0] in _PLAIN:
+                lines.append(b": ".join(field))
+                continue
+            name, value = field
+            special = _PLAIN.check(name)
+            if special is None:
+                lines.append(b": ".join(field))
+            elif special == b"content-length":
                 length = value
-            elif known == b"connection" and b"close" in value.lower():
+            elif special == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
         self.bodiless = status == 204 or status == 304 or self.scope["method"] == "HEAD"
         if length is not None and status != 204:
             self._remaining = 0 if self.bodiless else int(length)
-            out += (b"content-length", b": ", length, b"\r\n")
+            lines.append(b"content-length: " + length)
         elif not self.bodiless:
             if self.version == "1.1":
                 self._chunked = True
-                out += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
+                lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False  # HTTP/1.0 knows no chunks: the body ends with the connection
         if not self.whole:
             # The rest of the request may be long, or (with Expect) may never come: what follows is unclear.
             self.keep_alive = False
         if not self.keep_alive:
-            out += (b"connection", b": ", b"close", b"\r\n")
-        lines = 1 + (len(out) - 1) // 4
-        head = b"".join(out)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+            lines.append(b"connection: close")
+        lines.append(b"\r\n")
+        head = b"\r\n".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
             raise RuntimeError("a header field holds a line break or a NUL")
         self.started = True
-        return head + b"\r\n"
+        return head
 
     def flush(self) -> None:
         head, self._head = self._head, None
@@ -271,8 +277,5 @@ class Cycle:
             self.protocol.answered(self)
 
 
-_CHUNK = b"%x\r\n%b\r\n"
-_LAST_CHUNK = _CHUNK + b"0\r\n\r\n"
-
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-"""Fields that say where a message ends; the server writes them itself, so that they are never in conflict."""
+_PLAIN = Plain(frozenset({b"content-length", b"transfer-encoding", b"connection"}))
+"""The exceptions say where a message ends; the server writes them itself, so that they never disagree."""

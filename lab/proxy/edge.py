@@ -10,7 +10,6 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from email.utils import formatdate
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from urllib.parse import quote
 from lab.model import NO_BODY, Body, Clock, Exchange, Handler, Headers, Response, problem
 from lab.proxy import websocket
 from lab.proxy.cycle import CYCLE, Cycle
-from lab.proxy.headers import client_address, looped, trusted
+from lab.proxy.headers import client_address, date, looped, trusted
 from lab.settings import RESERVED, LimitsSettings
 
 Scope = MutableMapping[str, Any]
@@ -142,6 +141,8 @@ class Edge:
         forwarded_for: list[bytes] = []
         forwarded_proto = forwarded_host = None
         for name, value in exchange.headers:
+            if name not in _TOLD:
+                continue
             if name == b"host":
                 hosts += 1
                 exchange.host = value
@@ -222,7 +223,7 @@ class Edge:
                     exchange.cache = "BYPASS"
                     headers += _BYPASS
             if response.header(b"date") is None:
-                headers.append((b"date", formatdate(usegmt=True).encode("ascii")))
+                headers.append((b"date", date()))
             status = response.status
             stream = response.stream
             if stream is None:
@@ -239,7 +240,10 @@ class Edge:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     exchange.bytes_out += len(chunk)
                 await send({"type": "http.response.body", "body": b""})
-            await response.aclose()
+            if stream is None:
+                response.end()
+            else:
+                await response.aclose()
         except asyncio.CancelledError as error:
             if response is not None:
                 await response.aclose(error)
@@ -308,6 +312,18 @@ class Edge:
             self.websockets -= 1
 
 
+_TOLD = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+    )
+)
+"""The fields that `_read_head` reads."""
 _NONE: dict[str, Any] = {}
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 _BYPASS = ((b"x-cache", b"BYPASS"), (b"cache-status", b"gateway-lab; fwd=bypass"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from lab.model import Exchange, Headers
@@ -56,6 +59,43 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0
 _KEEP = (b"keep-alive", b"close", b"upgrade")
 
 
+class Plain(set[bytes]):
+    """Names of header fields that need no second look: lower case, valid, and none of `special`.
+
+    The same few names come again and again, and to find one here is cheaper than to check it once more. There
+    are never more than `most`, whatever clients and services invent.
+    """
+
+    most = 1000
+
+    def __init__(self, special: frozenset[bytes]) -> None:
+        super().__init__()
+        self._special = special
+
+    def check(self, name: bytes) -> bytes | None:
+        """The lower-case name if it is a special one, else None. Raises ValueError for what is no name."""
+        lower = name.lower()
+        if lower in self._special:
+            return lower
+        if _TOKEN.fullmatch(name) is None:
+            raise ValueError("not a field name")
+        if lower == name and len(self) < self.most:
+            self.add(name)
+        return None
+
+
+_date = (0, b"")
+
+
+def date() -> bytes:
+    """Now, as the Date field has it (RFC 9110 §6.6.1); it is made once a second."""
+    global _date
+    second = int(time.time())
+    if _date[0] != second:
+        _date = second, formatdate(second, usegmt=True).encode("ascii")
+    return _date[1]
+
+
 def request_headers(exchange: Exchange, host: bytes, admin_token: bytes | None = None) -> Headers:
     """The header fields that the service gets for this exchange; `host` is its own authority."""
     stops = _REQUEST_STOPS
@@ -91,11 +131,9 @@ def request_headers(exchange: Exchange, host: bytes, admin_token: bytes | None =
     else:
         fields = [field for field in exchange.headers if field[0] not in stops]
 
-    peer = exchange.peer.encode("ascii", "replace") or b"unknown"
     if not exchange.trusted:
         forwarded_for = forwarded = b""
-    node = b'"[' + peer + b']"' if b":" in peer else peer
-    scheme = exchange.scheme.encode("ascii")
+    peer, scheme, element = _hop(exchange.peer, exchange.host, exchange.scheme)
     fields.insert(0, (b"host", host))
     fields += (
         (b"via", via),
@@ -103,13 +141,22 @@ def request_headers(exchange: Exchange, host: bytes, admin_token: bytes | None =
         (b"x-forwarded-for", forwarded_for + peer),
         (b"x-forwarded-proto", scheme),
         (b"x-forwarded-host", exchange.host),
-        (b"forwarded", b"%sfor=%s;host=%s;proto=%s" % (forwarded, node, _quoted(exchange.host), scheme)),
+        (b"forwarded", forwarded + element),
     )
     if exchange.identity is not None:
         fields.append((b"x-gateway-client", exchange.identity.encode("ascii")))
     if traceparent is not None:
         fields.append((b"traceparent", traceparent))
     return fields
+
+
+@lru_cache(maxsize=1000)
+def _hop(peer: str, host: bytes, scheme: str) -> tuple[bytes, bytes, bytes]:
+    """The peer and the scheme as bytes, and both with the host as an element of Forwarded (RFC 7239 §4)."""
+    address = peer.encode("ascii", "replace") or b"unknown"
+    node = b'"[' + address + b']"' if b":" in address else address
+    protocol = scheme.encode("ascii")
+    return address, protocol, b"for=%s;host=%s;proto=%s" % (node, _quoted(host), protocol)
 
 
 def _valid_traceparent(value: bytes) -> bool:

@@ -82,20 +82,31 @@ class Pool(Generic[C]):
     def figures(self) -> PoolFigures:
         return PoolFigures(self._in_use, len(self._idle), len(self._waiters), self._limit)
 
+    def take(self) -> C | None:
+        """An idle connection at once, the caller's until `release`; None where there is none."""
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if connection.usable and self._clock() - since < self._keepalive:
+                self._in_use += 1
+                return connection
+            connection.abort()
+        return None
+
     async def acquire(self, *, patience: float | None, connect: float | None, fresh: bool = False) -> C:
         """A connection that is the caller's until `release`.
 
         `patience` and `connect` are seconds to wait for a slot and for the dialling; None is for ever.
         `fresh` asks for a connection that nobody has used yet. Raises `PoolExhausted`, or what `dial` raises.
         """
-        if fresh:
-            connection = None
-            if self._idle and self._in_use + len(self._idle) >= self._limit:
-                self._drop(next(iter(self._idle)))
-        else:
-            connection = self._newest_idle()
+        if not fresh:
+            connection = self.take()
+            if connection is not None:
+                return connection
+        elif self._idle and self._in_use + len(self._idle) >= self._limit:
+            self._drop(next(iter(self._idle)))
         if self._in_use < self._limit:
             self._in_use += 1
+            connection = None
         else:
             connection = await self._wait(patience)
         # From here on the slot is ours, and must not get lost.
@@ -139,14 +150,6 @@ class Pool(Generic[C]):
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _newest_idle(self) -> C | None:
-        while self._idle:
-            connection, since = self._idle.popitem()
-            if connection.usable and self._clock() - since < self._keepalive:
-                return connection
-            connection.abort()
-        return None
-
     async def _wait(self, patience: float | None) -> C | None:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[C | None] = loop.create_future()
@@ -157,7 +160,11 @@ class Pool(Generic[C]):
         except BaseException:
             self._waiters.pop(waiter, None)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._pass_on(waiter.result())  # served and cancelled in the same moment
+                connection = waiter.result()  # served and cancelled in the same moment
+                if connection is None:
+                    self._pass_on(None)
+                else:
+                    self.release(connection, reusable=True)  # which knows whether the pool is closing
             raise
         finally:
             if timer is not None:

@@ -20,7 +20,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from email.utils import formatdate
 from enum import IntEnum
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -30,6 +29,7 @@ import httptools
 
 from lab.model import Headers, Response, problem
 from lab.proxy.cycle import CYCLE, STATUS_LINE, Cycle
+from lab.proxy.headers import date
 from lab.proxy.session import WebSocketSession
 from lab.settings import LimitsSettings
 
@@ -531,11 +531,16 @@ class GatewayProtocol(asyncio.Protocol):
         headers = [
             *response.headers,
             (b"x-request-id", secrets.token_hex(16).encode()),
-            (b"date", formatdate(usegmt=True).encode()),
+            (b"date", date()),
             (b"connection", b"close"),
         ]
-        head = b"".join(b"%b: %b\r\n" % field for field in headers)
-        self.transport.write(STATUS_LINE[response.status] + head + b"\r\n" + response.content)
+        lines = [
+            STATUS_LINE[response.status],
+            *(b": ".join(field) for field in headers),
+            b"",
+            response.content,
+        ]
+        self.transport.write(b"\r\n".join(lines))
         self._linger(unread=True)
 
     def _linger(self, *, unread: bool) -> None:

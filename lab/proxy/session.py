@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +18,7 @@ from lab.model import problem
 from lab.policies.request_id import shown
 from lab.proxy.endpoint import Closed, Endpoint
 from lab.proxy.endpoint import logger as quiet
+from lab.proxy.headers import date
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -186,7 +186,7 @@ class WebSocketSession:
         fields = [field for field in headers if field[0].lower() not in _OURS]
         fields.append((b"content-length", b"%d" % len(body)))
         if not any(field[0].lower() == b"date" for field in fields):
-            fields.append((b"date", formatdate(usegmt=True).encode()))
+            fields.append((b"date", date()))
         self._name(fields)
         fields.append((b"connection", b"close"))
         self._transport.write(_head(status, fields) + body)

@@ -111,7 +111,7 @@ class Upstream(httpx.AsyncBaseTransport):
     async def send(self, request: Request, timeouts: Timeouts) -> Answer:
         """`handle_async_request` without httpx's objects, which take longer to make than all of this."""
         out = outgoing(request)
-        connection = await self._acquire(request, timeouts)
+        connection = self._pool.take() or await self._acquire(request, timeouts)
         started = time.monotonic()
         try:
             return await connection.exchange(request, out, timeouts)

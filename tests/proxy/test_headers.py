@@ -5,9 +5,11 @@ from ipaddress import ip_network
 import pytest
 
 from lab.model import Exchange, Headers
+from lab.proxy import headers
 from lab.proxy.headers import (
     PSEUDONYM,
     VIA,
+    Plain,
     client_address,
     looped,
     request_headers,
@@ -201,3 +203,34 @@ NETWORKS = (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 )
 def test_the_client_is_the_first_untrusted_address_from_the_right(hops: list[bytes], client: str) -> None:
     assert client_address("10.0.0.1", hops, NETWORKS) == client
+
+
+# -- names and dates -----------------------------------------------------------------------------------------
+
+
+def test_plain_names_are_remembered_and_special_ones_are_not() -> None:
+    plain = Plain(frozenset({b"host"}))
+    assert plain.check(b"x-a") is None
+    assert plain.check(b"X-B") is None  # goes out as it is, and is looked at again the next time
+    assert plain.check(b"Host") == b"host"
+    assert plain == {b"x-a"}
+    for name in (b"", b"x a", b"x:", b"x\r\n", b"\xe4"):
+        with pytest.raises(ValueError, match="not a field name"):
+            plain.check(name)
+    assert plain == {b"x-a"}
+
+
+def test_only_so_many_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plain, "most", 3)
+    plain = Plain(frozenset())
+    for number in range(10):
+        plain.check(b"x-%d" % number)
+    assert len(plain) == 3
+
+
+def test_the_date_is_now_and_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 784_111_777.9
+    monkeypatch.setattr(headers.time, "time", lambda: now)
+    assert headers.date() == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    now = 784_111_778.0
+    assert headers.date() == b"Sun, 06 Nov 1994 08:49:38 GMT"

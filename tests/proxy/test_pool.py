@@ -117,6 +117,19 @@ async def test_a_connection_served_to_a_cancelled_waiter_goes_to_the_next() -> N
     assert pool.figures == PoolFigures(0, 1, 0, 1)
 
 
+async def test_a_connection_served_to_a_cancelled_waiter_is_not_kept_by_a_closed_pool() -> None:
+    pool, _, _ = make(limit=1)
+    line = await take(pool)
+    waiter = asyncio.create_task(take(pool))
+    await turn()
+    pool.release(line, reusable=True)
+    waiter.cancel()
+    pool.close()
+    await asyncio.wait([waiter])
+    assert not line.usable
+    assert pool.figures == PoolFigures(0, 0, 0, 1)
+
+
 async def test_a_cancelled_dial_gives_its_slot_to_the_next() -> None:
     pool, dialler, _ = make(limit=1)
     dialler.gate = asyncio.Semaphore(0)

@@ -58,7 +58,10 @@ class HttpCache:
         entry = None
         if variants is not None:
             cookie = b"cookie" in seen
-            entry = next((e for e in variants if _fits(e, exchange, cookie=cookie)), None)
+            for variant in variants:
+                if _fits(variant, exchange, cookie=cookie):
+                    entry = variant
+                    break
         if entry is not None:
             verdict, why = _judge(entry, wants, now)
             if verdict is Verdict.HIT:

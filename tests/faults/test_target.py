@@ -107,6 +107,16 @@ async def test_the_target_ends_a_fault_by_itself() -> None:
     assert (await ask(target))[0] == 200
 
 
+async def test_an_end_that_comes_a_bit_early_is_an_end_of_its_own() -> None:
+    target = Target(application, clock=lambda: 100.0)  # stands still, while the loop's goes on
+    active = await target.set("it", parse({"kind": "error", "ttl": 0.01}))
+    await asyncio.wait_for(active.ended.wait(), BOUND)
+    async with asyncio.timeout(BOUND):
+        while not target.ended:  # noqa: ASYNC110 - what the end undoes comes after it
+            await asyncio.sleep(0)
+    assert target.ended[0]["late"] == 0.0
+
+
 async def test_how_late_it_ended_is_kept_and_a_clear_is_no_end_of_its_own() -> None:
     now = 100.0
     target = Target(application, clock=lambda: now)

@@ -94,7 +94,8 @@ async def test_a_run_with_its_figures() -> None:
 async def test_after_a_visit_another_client_comes() -> None:
     async with gateway() as there, LoadRun(there.url, users=2, seconds=2, rate=30, visit=5) as run:
         last = [each async for each in run.figures()][-1]
-    assert sum(there.clients.values()) == last.requests
+    # At the end each user may have one under way, which is not counted any more.
+    assert last.requests <= sum(there.clients.values()) <= last.requests + 2
     assert len(there.clients) >= last.requests / 5 >= 4
     assert set(there.clients.values()) <= {1, 2, 3, 4, 5}
     if own_addresses(there.url):

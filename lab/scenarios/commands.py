@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Collection
 from dataclasses import asdict
@@ -20,10 +22,10 @@ from lab.load.clients import own_addresses
 
 if TYPE_CHECKING:
     from lab.scenarios.engine import Line, Verdict
-    from lab.scenarios.model import Scenario
+    from lab.scenarios.model import Figures, Scenario
 
 START_TIMEOUT = 20.0
-RUN_TIMEOUT = 45.0
+RUN_TIMEOUT = 60.0
 """Seconds after which a run that does not end by itself is broken off, and everything put back."""
 CURES = {"off": (False,), "on": (True,), "both": (False, True)}
 MARKS = {"say": "\n  · ", "seen": "    seen      ", "missed": "    NOT SEEN  ", "figure": "    figure    ",
@@ -153,7 +155,9 @@ def run(name: str, cure: str, attach: bool, ask: bool, without: tuple[str, ...],
     if attach and lab and scenario.many_clients and not own_addresses(lab.gateway_url):
         raise UserError(f"{name} speaks for many clients, which this system does not allow; omit --attach")
     if not as_json:
-        click.echo(f"{scenario.title}\n\n{scenario.story}\nSource: {scenario.source}")
+        click.echo(f"{scenario.title}\n\n{wrapped(scenario.story)}\n")
+        click.echo(wrapped(scenario.look_at, "Look at  "))
+        click.echo(wrapped(scenario.source, "Source   "))
         if ask:
             _ask(scenario)
     verdict = asyncio.run(_run(scenario, CURES[cure], attach, without, as_json))
@@ -166,9 +170,15 @@ def run(name: str, cure: str, attach: bool, ask: bool, without: tuple[str, ...],
 
 def _ask(scenario: Scenario) -> None:
     for question in scenario.questions:
-        click.echo(f"\n  ? {question.ask}")
+        click.echo("\n" + wrapped(question.ask, "  ? "))
         click.pause("    Your guess, then any key …")
-        click.echo(f"    {question.answer}")
+        click.echo(wrapped(question.answer, "    "))
+
+
+def wrapped(text: str, mark: str = "") -> str:
+    """`text` after `mark`, in lines that a terminal shows whole and an eye finds its way in."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    return textwrap.fill(text, width, initial_indent=mark, subsequent_indent=" " * len(mark))
 
 
 async def _run(
@@ -198,8 +208,10 @@ async def _play(
     from lab.scenarios import engine, ground
 
     def tell(line: Line) -> None:
-        if not as_json:
-            print(MARKS[line.kind] + line.text, flush=True)
+        # With two plays the figures stand side by side at the end.
+        if not as_json and not (line.kind in ("figure", "differs", "same") and len(cures) == 2):
+            mark = MARKS[line.kind]
+            print("\n" * mark.count("\n") + wrapped(line.text, mark.lstrip("\n")), flush=True)
 
     where = ground.running_stack() if attach else ground.own_stack()
     try:
@@ -210,8 +222,27 @@ async def _play(
 
 
 def _conclude(verdict: Verdict) -> None:
+    if len(verdict.plays) == 2:
+        for row in side_by_side(*(play.figures for play in verdict.plays)):
+            click.echo(row)
+        for what in verdict.differs:
+            click.echo(wrapped(what, MARKS["differs"]))
+        for what in verdict.same:
+            click.echo(wrapped(what, MARKS["same"]))
     missed = [what for play in verdict.plays for what in play.missed] + verdict.same
     seen = sum(len(play.seen) for play in verdict.plays) + len(verdict.differs)
     took = sum(play.seconds for play in verdict.plays)
     click.echo(f"\n{seen} of {seen + len(missed)} expectations came true in {took:.1f} s", nl=False)
     click.echo(f"; not: {'; '.join(missed)}" if missed else "")
+
+
+def side_by_side(off: Figures, on: Figures) -> list[str]:
+    """What was measured without and with the cure, a line for each figure."""
+
+    def shown(figures: Figures, name: str) -> str:
+        return f"{figures[name]:g}" if name in figures else "–"
+
+    rows = [("", "without", "with the cure")]
+    rows += [(name, shown(off, name), shown(on, name)) for name in {**off, **on}]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["", *(f"  {a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)]

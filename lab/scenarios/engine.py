@@ -132,6 +132,7 @@ async def perform(scenario: Scenario, play: Play, tell: Tell = _silent) -> Resul
         result.figures = dict(play.recording.figures)
         for name, value in result.figures.items():
             tell(Line("figure", f"{name}: {value:g}", play.cured))
+        await play.linger()
     result.ok = not result.missed
     result.seconds = round(time.monotonic() - began, 3)
     return result

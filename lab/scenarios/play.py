@@ -45,6 +45,10 @@ PLAIN: dict[str, dict[str, Any]] = {
 OTHER = {"rate_limit": "token_bucket", "cache": "ttl", "breaker": "failure_rate"}
 """Algorithms to switch to and back: a policy that changes its algorithm begins with no memory."""
 
+LINGER = 2.0
+"""Seconds for which the end of a play stands where people look on: some are over in half a second."""
+LONGEST = 30.0
+"""Seconds that a play may take."""
 FAULT_TTL = 20.0
 """Seconds; longer than any play, shorter than anyone's patience with a runner that was killed."""
 
@@ -107,6 +111,9 @@ class Play:
             self._stack = stack
             if self._folder is not None:
                 await stack.enter_async_context(undo.guard(self._folder))
+            title = f"{scenario.title}, {'with' if self.cured else 'without'} the cure"
+            await self._note("started", title, "scenario", for_=LONGEST)
+            stack.push_async_callback(self._note_if_possible, "stopped", title)
             stack.push_async_callback(self._restore, await self._written_down())
             self.faults = await stack.enter_async_context(FaultClient(self._services))
             stack.push_async_callback(self._clear_faults)
@@ -233,7 +240,7 @@ class Play:
         if "probability" in data:
             data.setdefault("seed", self.seed)
         report = await self.faults.set(service, data, name)
-        await self._note("started", report["label"], service, for_=report["remaining"])
+        await self._note("started", report["label"], "fault", service, for_=report["remaining"])
 
     async def mend(self, service: str | None = None, name: str | None = None) -> None:
         """Clear faults: one, those of a service, or all."""
@@ -242,7 +249,7 @@ class Play:
         cleared = await self.faults.clear(service, name)
         for each, reports in cleared.items():
             for report in reports:
-                await self._note("stopped", report["label"], each)
+                await self._note("stopped", report["label"], "fault", each)
 
     async def kill(self, service: str) -> None:
         """Kill a service's process; its launcher starts it again."""
@@ -252,22 +259,35 @@ class Play:
             await self._kill(service)
         else:
             await self.faults.set(service, {"kind": "kill", "ttl": 1})
-        await self._note("started", "killed", service, for_=2.0)
+        await self._note("started", "killed", "fault", service, for_=2.0)
 
     def strike(self, change: Callable[[], None]) -> None:
         """Break or mend a `Backend`, which is changed directly; left out together with the faults."""
         if "faults" not in self._without:
             change()
 
-    async def _note(self, action: str, text: str, service: str, for_: float | None = None) -> None:
-        note: dict[str, Any] = {"action": action, "text": text, "source": "fault", "service": service}
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    async def say(self, text: str) -> None:
+        """Tell the gateway's viewers where the play is."""
+        await self._note("says", text, "scenario")
+
+    async def linger(self) -> None:
+        """Let those who look on see how it ended, before all is put back."""
+        if self._folder is not None:
+            await asyncio.sleep(LINGER)
+
+    async def _note(
+        self, action: str, text: str, source: str, service: str = "", for_: float | None = None
+    ) -> None:
+        note: dict[str, Any] = {"action": action, "text": text, "source": source, "service": service}
         if for_ is not None:
             note["until"] = time.time() + for_
         await self.control("POST", "/notes", note)
 
-    async def say(self, text: str) -> None:
-        """Tell the gateway's viewers where the play is."""
-        await self.control("POST", "/notes", {"action": "says", "text": text, "source": "scenario"})
+    async def _note_if_possible(self, action: str, text: str) -> None:
+        with contextlib.suppress(UserError):  # at the end nobody waits for it
+            await self._note(action, text, "scenario")
 
     # -- traffic ---------------------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from lab.cli import main
 from lab.faults.client import FaultClient
-from lab.launcher import ports, runfile, undo
-from lab.launcher.stack import Stack
-from lab.scenarios import commands, table
+from lab.launcher import runfile, undo
+from lab.scenarios import commands, play, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,15 +67,50 @@ def test_who_speaks_for_many_needs_addresses_for_them(capsys, tmp_path, monkeypa
     assert "omit --attach" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The folder of a `lab up` that runs."""
+    home = tmp_path_factory.mktemp("lab")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lab", "up", "--port-base", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "LAB_HOME": str(home), "GATEWAY_CONFIG": ""},
+    )
+    try:
+        assert any("all healthy" in line for line in child.stdout)
+        yield home
+    finally:
+        child.terminate()
+        child.communicate(timeout=20)
+
+
 @pytest.mark.parametrize(("without", "status"), [((), 0), (("--without", "policies"), 1)])
-def test_the_exit_status_says_whether_all_came_true(tmp_path, without, status):
-    child = start(tmp_path, "partial-outage", "--cure", "on", "--json", *without)
-    out, err = child.communicate(timeout=50)
-    assert child.returncode == status, out + err
-    document = json.loads(out)
+def test_the_exit_status_says_whether_all_came_true(home, monkeypatch, capsys, without, status):
+    monkeypatch.setenv("LAB_HOME", str(home))
+    monkeypatch.setattr(play, "LINGER", 0.0)
+    assert main(["run", "partial-outage", "--attach", "--cure", "on", "--json", *without]) == status
+    document = json.loads(capsys.readouterr().out)
     assert document["ok"] is (status == 0)
-    assert [play["cured"] for play in document["plays"]] == [True]
+    assert [each["cured"] for each in document["plays"]] == [True]
     assert bool(document["plays"][0]["missed"]) is (status == 1)
+
+
+def test_what_is_told(home, monkeypatch, capsys):
+    monkeypatch.setenv("LAB_HOME", str(home))
+    monkeypatch.setattr(play, "LINGER", 0.0)
+    assert main(["run", "partial-outage", "--attach"]) == 0
+    told = capsys.readouterr().out
+    scenario = table.load("partial-outage")
+    assert all(len(line) <= 100 for line in told.splitlines())
+    for text in (scenario.story, scenario.source, scenario.look_at, scenario.cure):
+        assert text in " ".join(told.split())
+    for cured in (False, True):
+        assert all(expect.what in told for step in scenario.script(cured) for expect in step.expect)
+    [table_row] = [line for line in told.splitlines() if "requests for healthy shards that" in line]
+    assert table_row.split()[-1] == "45"
+    assert "7 of 7 expectations came true" in told
 
 
 SHORT = """
@@ -88,52 +123,44 @@ sys.exit(main(["run", "slow-dependency", "--attach", "--cure", "on"]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-async def test_kill_9_of_a_runner_leaves_nothing_behind(tmp_path):
-    stack = Stack(ports=ports.free(), home=tmp_path, env={"GATEWAY_CONFIG": ""})
-    await stack.start()
-    try:
-        assert await stack.wait_healthy(20), stack.processes
-        service_a = stack.processes["service-a"].url
-        async with (
-            httpx.AsyncClient(
-                base_url=stack.gateway_url,
-                headers={"Authorization": f"Bearer {stack.admin_token}"},
-                trust_env=False,
-            ) as client,
-            FaultClient({"service-a": service_a}) as faults,
-            asyncio.timeout(30),
-        ):
+async def test_kill_9_of_a_runner_leaves_nothing_behind(home):
+    lab = runfile.load(home)
+    processes = set(psutil.Process(lab.pid).children())
+    async with (
+        httpx.AsyncClient(
+            base_url=lab.gateway_url, headers={"Authorization": f"Bearer {lab.admin_token}"}, trust_env=False
+        ) as client,
+        FaultClient({"service-a": lab.urls["service-a"]}) as faults,
+        asyncio.timeout(40),
+    ):
 
-            async def settings():
-                policies = (await client.get("/admin/policies")).json()
-                kept = {name: (p["enabled"], p["use"], p["options"]) for name, p in policies.items()}
-                return kept, (await client.get("/admin/services")).json()
+        async def settings():
+            policies = (await client.get("/admin/policies")).json()
+            kept = {name: (p["enabled"], p["use"], p["options"]) for name, p in policies.items()}
+            return kept, (await client.get("/admin/services")).json()
 
-            before = await settings()
-            runner = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", SHORT),
-                cwd=ROOT,
-                env={**os.environ, "LAB_HOME": str(tmp_path)},
-                stdout=subprocess.DEVNULL,
-            )
-            while await faults.list() == {"service-a": []}:
-                assert runner.returncode is None
-            assert await settings() != before
-            assert undo.state(tmp_path) == "playing"
-            runner.kill()
-            await runner.wait()
-            while await settings() != before or undo.state(tmp_path) != "none":
-                pass
-            while await faults.list() != {"service-a": []}:
-                pass
-            ended = (await client.get(service_a + "/_faults")).json()["ended"]
-            assert [each["name"] for each in ended] == ["latency"]
-            assert ended[0]["late"] < 1.0
-            assert (await client.get("/service-a/items/1")).status_code == 200
-        assert {process.restarts for process in stack.processes.values()} == {0}
-        assert {process.state for process in stack.processes.values()} == {"healthy"}
-    finally:
-        await stack.stop()
+        before = await settings()
+        runner = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", SHORT),
+            cwd=ROOT,
+            env={**os.environ, "LAB_HOME": str(home)},
+            stdout=subprocess.DEVNULL,
+        )
+        while await faults.list() == {"service-a": []}:
+            assert runner.returncode is None
+        assert await settings() != before
+        assert undo.state(home) == "playing"
+        runner.kill()
+        await runner.wait()
+        while await settings() != before or undo.state(home) != "none":
+            pass
+        while await faults.list() != {"service-a": []}:
+            pass
+        ended = (await client.get(lab.urls["service-a"] + "/_faults")).json()["ended"]
+        assert [each["name"] for each in ended] == ["latency"]
+        assert ended[0]["late"] < 1.0
+        assert (await client.get("/service-a/items/1")).status_code == 200
+    assert set(psutil.Process(lab.pid).children()) == processes
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to one process")
@@ -145,6 +172,6 @@ def test_ctrl_c_ends_it_with_its_stack(tmp_path):
             break
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=30)
-    assert child.returncode == 130
+    assert child.returncode == 130, out + err
     assert "Traceback" not in err
     assert "came true" not in out

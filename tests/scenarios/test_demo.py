@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from lab.launcher import ports
 from lab.launcher.stack import APPS, Stack
@@ -43,17 +44,28 @@ def test_all_of_it_is_seen(tmp_path):
     assert not (tmp_path / "demo" / "run.json").exists()
 
 
-@pytest.fixture
-async def broken(tmp_path, monkeypatch):
-    """`broken(what)`: a tour, entered, of a gateway of which `what` is broken; "" is sound."""
-    monkeypatch.setattr(demo, "STEP_TIMEOUT", 3.0)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory):
+    """One for all tests here, whose gateway breaks on demand."""
     stack = Stack(
         ports=ports.free(),
         apps={**APPS, "gateway": "broken_gateway:app"},
         env={"PYTHONPATH": str(HERE), "GATEWAY_CONFIG": ""},
-        home=tmp_path,
+        home=tmp_path_factory.mktemp("lab"),
+        announce=False,
     )
     await stack.start()
+    try:
+        assert await stack.wait_healthy(20), stack.processes
+        yield stack
+    finally:
+        await stack.stop()
+
+
+@pytest.fixture
+def broken(stack, monkeypatch):
+    """`broken(what)`: a tour, entered, of a gateway of which `what` is broken; "" is sound."""
+    monkeypatch.setattr(demo, "STEP_TIMEOUT", 3.0)
 
     @contextlib.asynccontextmanager
     async def enter(what, **options):
@@ -62,12 +74,10 @@ async def broken(tmp_path, monkeypatch):
         async with Tour(stack.gateway_url, stack.admin_token, **options) as tour:
             yield tour
 
-    enter.stack = stack
-    try:
-        assert await stack.wait_healthy(20), stack.processes
-        yield enter
-    finally:
-        await stack.stop()
+    return enter
+
+
+on_one_stack = pytest.mark.asyncio(loop_scope="module")
 
 
 async def look(tour, *names):
@@ -95,6 +105,7 @@ FLAWS = {
 }
 
 
+@on_one_stack
 async def test_each_flaw_is_noticed(broken):
     """One stack for all of them: they start fast, but there are many."""
     for flaw, (names, reason) in FLAWS.items():
@@ -112,40 +123,45 @@ async def test_each_flaw_is_noticed(broken):
                 assert (await look(tour, "breaker recovers"))[0].seen
 
 
+@on_one_stack
 async def test_a_breaker_that_stays_open_is_noticed(broken):
     async with broken("") as tour:
         (opened,) = await look(tour, "breaker opens")
         assert opened.seen
         await tour._control("PUT", "/breakers/service-a", {"state": "open"})
         (recovered,) = await look(tour, "breaker recovers")
+        await tour._control("PUT", "/breakers/service-a", {"state": "auto"})
         assert not recovered.seen
 
 
-async def test_a_service_that_does_not_come_back_is_noticed(broken):
+@on_one_stack
+async def test_a_service_that_does_not_come_back_is_noticed(broken, stack):
     async def take_down():
-        await broken.stack.stop_process("service-a")
+        await stack.stop_process("service-a")
 
     async with broken("", kill_service_a=take_down) as tour:
         (sight,) = await look(tour, "crash and restart")
         assert not sight.seen
     async with broken("", kill_service_a=lambda: asyncio.sleep(0)) as tour:  # nothing happens to it
-        await broken.stack.start_process("service-a")
-        assert await broken.stack.wait_healthy(10)
+        await stack.start_process("service-a")
+        assert await stack.wait_healthy(10)
         (sight,) = await look(tour, "crash and restart")
         assert not sight.seen
 
 
-async def test_a_gateway_without_our_token_is_one_thing_not_seen(broken):
-    tour = Tour(broken.stack.gateway_url, "wrong")
+@on_one_stack
+async def test_a_gateway_without_our_token_is_one_thing_not_seen(stack):
+    tour = Tour(stack.gateway_url, "wrong")
     (sight,) = [sight async for sight in tour.walk()]
     assert (sight.name, sight.seen) == ("control", False)
     assert "401" in sight.text
 
 
-async def test_the_policies_are_put_back(broken):
+@on_one_stack
+async def test_the_policies_are_put_back(broken, stack):
     async with httpx.AsyncClient(
-        base_url=broken.stack.gateway_url,
-        headers={"Authorization": f"Bearer {broken.stack.admin_token}"},
+        base_url=stack.gateway_url,
+        headers={"Authorization": f"Bearer {stack.admin_token}"},
         trust_env=False,
     ) as client:
 

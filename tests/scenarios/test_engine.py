@@ -63,6 +63,9 @@ class FakePlay:
     async def look(self):
         pass
 
+    async def linger(self):
+        pass
+
     def hear(self, **event):
         self.seq += 1
         self.recording.hear({"type": "event", "seq": self.seq, **event})

@@ -36,7 +36,10 @@ def burst(use: str, figure: str) -> Callable[[Play], Coroutine[Any, Any, None]]:
 
 
 def script(cured: bool) -> Sequence[Step]:
-    story = f"{LIMIT - 1} requests shortly before the window of {WINDOW:g} s ends, {LIMIT} shortly after."
+    story = (
+        f"A first request begins the window of {WINDOW:g} s. {LIMIT - 1} more come shortly before it ends, "
+        f"{LIMIT} shortly after."
+    )
     if not cured:
         return [
             Step(
@@ -75,8 +78,8 @@ SCENARIO = Scenario(
     name="boundary-burst",
     title="Burst at the window's boundary",
     story=(
-        "A fixed window counts from its beginning. Whoever asks at its end and again at the beginning of the "
-        "next gets twice the limit within a moment, and the service behind was sized for once."
+        "A fixed window counts from its beginning. Whoever asks at its end and again at the beginning of "
+        "the next gets twice the limit within a moment, and the service behind was sized for once."
     ),
     cure="sliding window, and token bucket beside it",
     source="Cloudflare, How we built rate limiting capable of scaling to millions of domains, 2017",

@@ -82,9 +82,8 @@ SCENARIO = Scenario(
     name="breaker-flapping",
     title="A breaker flaps",
     story=(
-        "Some errors are always there. A breaker that counts failures in a row opens by bad luck and "
-        "closes by good "
-        "luck; each time it refuses requests most of which would have been answered."
+        "Some errors are always there. A breaker that counts failures in a row opens by bad luck and closes "
+        "by good luck; each time it refuses requests most of which would have been answered."
     ),
     cure="failure rate over the last 50 calls, at least 20 of them, instead of failures in a row",
     source="resilience4j, CircuitBreaker (sliding windows); M. Nygard, Release It!, ch. 5",

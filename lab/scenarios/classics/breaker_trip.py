@@ -81,10 +81,9 @@ SCENARIO = Scenario(
     name="breaker-trip",
     title="A breaker trips and recovers",
     story=(
-        "A service fails every request. Each client waits for its error all the same, and the service, which "
-        "may need a rest to recover, is asked as often as ever. A circuit breaker stops asking, and later "
-        "asks "
-        "carefully."
+        "A service fails every request. Each client waits for its error all the same, and the service, "
+        "which may need a rest to recover, is asked as often as ever. A circuit breaker stops asking, and "
+        "later asks carefully."
     ),
     cure=f"circuit breaker: open after {FAILURES} failures in a row, {PROBES} probes after {OPEN_FOR:g} s",
     source="M. Nygard, Release It!, ch. 5; resilience4j, CircuitBreaker",
@@ -94,8 +93,8 @@ SCENARIO = Scenario(
     contrast=[Contrast("the breaker spares the ill service", lambda off, on: on[ASKED] < off[ASKED] / 3)],
     questions=[
         Question(
-            f"{REQUESTS} clients ask an ill service whose breaker opens after {FAILURES} failures. "
-            "How many requests does the service see?",
+            f"{REQUESTS} clients ask an ill service whose breaker opens after {FAILURES} failures. How many "
+            "requests does the service see?",
             f"{FAILURES}. All others are answered by the breaker.",
         ),
         Question(

@@ -96,10 +96,8 @@ SCENARIO = Scenario(
     title="Cascading failure",
     story=(
         "Three replicas share a load that two cannot bear. When one dies the balancer does its duty: the "
-        "others get "
-        "more, run out of memory or threads, and die too, each faster than the one before. Restarting one "
-        "does not "
-        "help: it meets the whole load alone."
+        "others get more, run out of memory or threads, and die too, each faster than the one before. "
+        "Restarting one does not help: it meets the whole load alone."
     ),
     cure=f"load shedding: a bulkhead of {PLACES} requests at a time for each replica, the rest gets a 503",
     source="M. Ulrich, Addressing Cascading Failures, SRE book, ch. 22",

@@ -76,8 +76,8 @@ SCENARIO = Scenario(
     title="Hot key",
     story=(
         "Keys are spread evenly over shards, requests over keys are not: one product is advertised, one "
-        "account is "
-        "famous. All of its requests meet the one shard that has the key, and adding shards changes nothing."
+        "account is famous. All of its requests meet the one shard that has the key, and adding shards "
+        "changes nothing."
     ),
     cure="a cache of a few seconds in front of the shards",
     source="R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013",

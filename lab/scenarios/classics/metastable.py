@@ -129,11 +129,9 @@ SCENARIO = Scenario(
     name="metastable",
     title="Metastable failure",
     story=(
-        "A short fault fills the queue. Answers come after their clients have given up and asked again, "
-        "so the service "
-        "works on what nobody waits for while the retries keep the queue full. The fault is long over; "
-        "the system "
-        "holds itself down until somebody takes load away."
+        "A short fault fills the queue. Answers come after their clients have given up and asked again, so "
+        "the service works on what nobody waits for while the retries keep the queue full. The fault is "
+        "long over; the system holds itself down until somebody takes load away."
     ),
     cure=f"load shedding: {PLACES} requests in flight, the rest is told at once to come later",
     source="N. Bronson et al., Metastable Failures in Distributed Systems, HotOS 2021; SRE book, ch. 22",

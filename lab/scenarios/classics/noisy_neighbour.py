@@ -71,10 +71,9 @@ SCENARIO = Scenario(
     name="noisy-neighbour",
     title="Noisy neighbour",
     story=(
-        "A shared service is sized for all of its clients. One of them, by a loop or by success, sends "
-        "more than "
-        "all others together. First come, first served then means: the others wait behind it until they "
-        "give up."
+        "A shared service is sized for all of its clients. One of them, by a loop or by success, sends more "
+        "than all others together. First come, first served then means: the others wait behind it until "
+        "they give up."
     ),
     cure=f"rate limit of {LIMIT} requests per client and minute",
     source="D. Yanacek, Fairness in multi-tenant systems, Amazon Builders' Library; SRE book, ch. 21",

@@ -10,14 +10,16 @@ from lab.scenarios.play import Play
 
 SHARDS, ROUNDS = 4, 15
 SICK = 4
+SENSITIVE = 20
+"""Percent of failures at which a breaker opens."""
 HEALTHY = (SHARDS - 1) * ROUNDS
 GOOD = "requests for healthy shards that were answered"
 
 
 def policies(cured: bool) -> dict[str, dict[str, Any]]:
     # Sensitive enough to notice one shard of four; no probe is let through while the play lasts.
-    options = {"window": 20, "minimum_calls": 8, "failure_percent": 20, "open_for": 60, "probes": 1}
-    return {"breaker": {"use": "failure_rate", "options": options}}
+    options = {"window": 20, "minimum_calls": 8, "open_for": 60, "probes": 1}
+    return {"breaker": {"use": "failure_rate", "options": {**options, "failure_percent": SENSITIVE}}}
 
 
 def through(cured: bool, shard: int) -> str:
@@ -65,8 +67,8 @@ SCENARIO = Scenario(
     title="A breaker widens a partial outage",
     story=(
         "A sharded service fails for a quarter of its keys. To a breaker it is one service with many "
-        "failures: "
-        "it opens, and the quarter becomes a whole. The tool against spreading failures has spread one."
+        "failures: it opens, and the quarter becomes a whole. The tool against spreading failures has "
+        "spread one."
     ),
     cure="a breaker for each shard",
     source="M. Brooker, Will circuit breakers solve my problems?, 2022; Amazon Builders' Library",
@@ -76,8 +78,8 @@ SCENARIO = Scenario(
     contrast=[Contrast("more healthy requests are answered", lambda off, on: on[GOOD] > 2 * off[GOOD])],
     questions=[
         Question(
-            f"One shard of {SHARDS} fails. With one breaker at {20} % failures, how much of the service "
-            "is left?",
+            f"One shard of {SHARDS} fails. With one breaker at {SENSITIVE} % failures, how much of the "
+            "service is left?",
             "Nothing: 25 % of the calls fail, and the breaker opens for all.",
         ),
         Question(

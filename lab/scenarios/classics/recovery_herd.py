@@ -67,7 +67,11 @@ def script(cured: bool) -> Sequence[Step]:
         ]
         after = [Expect("and stays down", lambda r: r.count("warm", 502, 503) == 10)]
     return [
-        Step("A service fails.", fail, [Expect("500", lambda r: r.count("ill", 500) == FAILURES)]),
+        Step(
+            f"A service fails. {FAILURES} clients meet its errors.",
+            fail,
+            [Expect("each request gets a 500", lambda r: r.count("ill", 500) == FAILURES)],
+        ),
         Step(f"It comes back, still cold. {HERD} clients have been waiting.", come_back, herd),
         Step("A little later.", warm, after),
     ]
@@ -78,9 +82,8 @@ SCENARIO = Scenario(
     title="Thundering herd on recovery",
     story=(
         "A service that just started has empty caches and no warm connections: it bears less than usual, "
-        "and gets "
-        "more than usual, since everybody who waited comes at once. It falls over again, as often as it "
-        "gets up."
+        "and gets more than usual, since everybody who waited comes at once. It falls over again, as often "
+        "as it gets up."
     ),
     cure=f"circuit breaker whose half-open state lets {PROBES} probes through",
     source="B. Maurer, Fail at Scale, ACM Queue 2015; SRE book, ch. 22; resilience4j, CircuitBreaker",

@@ -86,10 +86,8 @@ SCENARIO = Scenario(
     title="Retry storm",
     story=(
         "A retry helps against an error of chance. Against an overload it is more of the same: each layer "
-        "that "
-        "retries multiplies what the one above sends, and clients that wait equally long return together. "
-        "The "
-        "service gets the most requests when it can bear the fewest."
+        "that retries multiplies what the one above sends, and clients that wait equally long return "
+        "together. The service gets the most requests when it can bear the fewest."
     ),
     cure=f"retry budget of {BUDGET} % in the gateway, full jitter in the clients",
     source="M. Brooker, Timeouts, retries and backoff with jitter, Amazon Builders' Library; SRE ch. 22",

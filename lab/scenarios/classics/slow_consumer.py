@@ -99,10 +99,8 @@ SCENARIO = Scenario(
     title="WebSocket slow consumer",
     story=(
         "A client that reads slower than it is sent to makes somebody keep what it has not read. A relay "
-        "that "
-        "buffers without bound is ended by one such client. One that waits passes the pressure back, and "
-        "the sender "
-        "stops: the right thing, unless the sender has other things to do."
+        "that buffers without bound is ended by one such client. One that waits passes the pressure back, "
+        "and the sender stops: the right thing, unless the sender has other things to do."
     ),
     cure="the consumer reads in a task of its own, whatever else it does",
     source="RFC 6455 (no flow control of its own); Reactive Streams, back-pressure; RFC 9293, section 3.8",
@@ -116,8 +114,8 @@ SCENARIO = Scenario(
         ),
         Question(
             "A ticker sends prices to a slow reader. Should it wait?",
-            "Rather keep only the newest price for it: old ones are worth nothing. Waiting suits what "
-            "must not get lost.",
+            "Rather keep only the newest price for it: old ones are worth nothing. Waiting suits what must "
+            "not get lost.",
         ),
     ],
 )

@@ -69,10 +69,9 @@ SCENARIO = Scenario(
     name="slow-dependency",
     title="A slow dependency drains the pool",
     story=(
-        "An error is over at once; a slow answer holds a connection, a thread, a place in the queue for "
-        "as long as it "
-        "takes. One slow part of a service thus takes what all parts share, and the fast ones fail for "
-        "want of it."
+        "An error is over at once; a slow answer holds a connection, a thread, a place in the queue for as "
+        "long as it takes. One slow part of a service thus takes what all parts share, and the fast ones "
+        "fail for want of it."
     ),
     cure=f"bulkhead: the slow part is a service of its own, with {PLACES} places, and nobody queues",
     source="M. Nygard, Release It!, ch. 5 (bulkheads); B. Maurer, Fail at Scale, ACM Queue 2015",

@@ -78,14 +78,13 @@ SCENARIO = Scenario(
     title="Cache stampede",
     story=(
         "While a cached page is there, a thousand readers cost nothing. In the moment it expires, all of "
-        "them "
-        "miss, and the service makes the same page for each. The heavier the page, the longer the moment."
+        "them miss, and the service makes the same page for each. The heavier the page, the longer the "
+        "moment."
     ),
     cure="coalescing: of many equal misses one asks, the others wait for its answer",
     source=(
         "A. Vattani, F. Chierichetti, K. Lowenstein, Optimal Probabilistic Cache Stampede Prevention, VLDB "
-        "2015; "
-        "R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013 (leases)"
+        "2015; R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013 (leases)"
     ),
     look_at="Cache: misses against upstream calls, and the figure 'coalesced'.",
     policies=policies,

@@ -90,8 +90,8 @@ SCENARIO = Scenario(
     title="Killed and restarted without an error",
     story=(
         "Processes die and are deployed. For the second or two in between their port refuses connections, "
-        "and every "
-        "client that asks just then gets an error, although an answer from a minute ago would have done."
+        "and every client that asks just then gets an error, although an answer from a minute ago would "
+        "have done."
     ),
     cure="stale-if-error in the cache, and retries",
     source="RFC 5861, section 4; SRE book, ch. 22 (graceful degradation)",

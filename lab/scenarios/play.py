@@ -275,7 +275,7 @@ class Play:
     async def linger(self) -> None:
         """Let those who look on see how it ended, before all is put back."""
         if self._folder is not None:
-            await asyncio.sleep(LINGER)
+            await self.pause(LINGER)
 
     async def _note(
         self, action: str, text: str, source: str, service: str = "", for_: float | None = None

@@ -59,13 +59,13 @@ async def test_its_beginning_and_its_end_are_told(stack):
 
 
 async def test_its_end_stands_for_a_moment_where_people_look_on(stack, tmp_path, monkeypatch):
-    slept = []
+    paused = []
 
-    async def sleep(seconds):
-        slept.append(seconds)
+    async def pause(self, seconds):
+        paused.append(seconds)
 
-    monkeypatch.setattr(plays.asyncio, "sleep", sleep)
+    monkeypatch.setattr(plays.Play, "pause", pause)
     await stack.play(cured=True, seed=1).linger()
-    assert slept == []
+    assert paused == []
     await replace(stack, folder=tmp_path).play(cured=True, seed=1).linger()
-    assert slept == [plays.LINGER]
+    assert paused == [plays.LINGER]

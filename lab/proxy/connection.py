@@ -431,15 +431,14 @@ class Connection(asyncio.Protocol):
             self._fault = f"the service sent the status {status}"
         elif version not in ("1.1", "1.0"):
             self._fault = f"the service answered in HTTP/{version}"
-        elif any(
-            name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
-        ):
-            # The field stops here, and with it the only word on how the bytes are coded.
-            self._fault = "the service used a transfer coding that nobody asked for"
         elif len(headers) > MAX_FIELDS or (
             self._quiet > MAX_HEAD and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD
         ):
             self._fault = "the service's response head is too large"
+        for name, value in headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                # The field stops here, and with it the only word on how the bytes are coded.
+                self._fault = "the service used a transfer coding that nobody asked for"
         if self._fault is not None:
             return
         assert self._request is not None

@@ -70,8 +70,17 @@ class Edge:
         self.websockets = 0
         """Open WebSockets."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         exchange = self._exchange(scope, receive)
+        cycle: Cycle | None = scope.get("extensions", _NONE).get(CYCLE)
+        if cycle is not None and exchange.service and exchange.kind == "http" and exchange.refusal is None:
+            return self._http(self._pipeline, exchange, send, cycle)
+        return self._other(exchange, cycle, scope, receive, send)
+
+    async def _other(
+        self, exchange: Exchange, cycle: Cycle | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """All but the plain case of an HTTP request for a service, under our own server."""
         if exchange.refusal is None and not exchange.service:
             if exchange.kind == "websocket":
                 await self._own(scope, receive, send)
@@ -83,7 +92,7 @@ class Edge:
         handler = self._pipeline if exchange.refusal is None else self._outer
         if exchange.kind == "websocket":
             await self._websocket(handler, exchange, scope, receive, send)
-        elif (cycle := scope.get("extensions", _NONE).get(CYCLE)) is not None:
+        elif cycle is not None:
             # Our server protocol cancels this very task when the client goes away: nothing to watch.
             await self._http(handler, exchange, send, cycle)
         else:

@@ -13,25 +13,35 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import stat
 import tarfile
+import unicodedata
+import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from lab.errors import UserError
-from lab.exercises.catalog import Exercise
+from lab.exercises.catalog import ROOT, Exercise
 
 MOST_FILES = 2_000
 """Of one submission, folders included."""
 MOST_BYTES = 32 << 20
 """Of one submission, unpacked."""
-LARGEST_SOURCE = 1 << 20
-"""Bytes of the file that is graded."""
+LARGEST_ARCHIVE = MOST_BYTES + (4 << 20)
+"""Bytes of an archive as it was handed in; its list of contents is read as a whole."""
+DEEPEST = 40
+"""Folders in each other."""
+LARGEST_SOURCE = 1 << 18
+"""Bytes of a file that is looked into, to see what it is or whom it resembles."""
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
+OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".bz2", ".xz", ".txz", ".zst")
+"""Handed in all the same now and then: a submission, which cannot be read."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""How a zip may be compressed: as all tools do it, and without a memory of any size."""
 LEFT_OUT = frozenset(
     {
         ".git",
@@ -69,28 +79,37 @@ class Submission:
     def digest(self) -> str:
         """Changes with the content of any of its files."""
         found = hashlib.sha256(self.problem.encode())
-        folder = self.folder or Path(os.devnull)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                found.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+        if self.folder is not None:
+            for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+                name, content = os.fsencode(path.relative_to(self.folder)), path.read_bytes()
+                found.update(b"%d %d " % (len(name), len(content)) + name + content)
         return found.hexdigest()
 
 
 def collect(
-    paths: Sequence[Path], exercises: Sequence[Exercise], wanted: Exercise | None, into: Path
+    paths: Sequence[Path],
+    exercises: Sequence[Exercise],
+    wanted: Exercise | None,
+    into: Path,
+    *,
+    leaving_out: Path | None = None,
 ) -> list[Submission]:
     """All submissions in `paths`, by name, copied into folders below `into`.
 
-    `wanted`: all are for this exercise; None: their files' and folders' names say which one. Raises
-    `UserError` where a path does not exist or nothing is found.
+    `wanted`: all are for this exercise; None: their files' and folders' names say which one. `leaving_out` is
+    no submission, wherever it is. Raises `UserError` where a path does not exist or nothing is found.
     """
     submissions: list[Submission] = []
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no {path}")
-        for name, one in spread(path, exercises):
-            folder = into / f"{len(submissions):05}"
-            submissions.append(receive(name, one, folder))
+        try:
+            found = list(spread(path, exercises, wanted))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        for name, one in found:
+            if leaving_out is None or one != Path(os.path.realpath(leaving_out)):
+                submissions.append(receive(readable(name), one, into / f"{len(submissions):05}"))
     if not submissions:
         raise UserError(f"there is no submission in {', '.join(str(path) for path in paths)}")
     for submission in submissions:
@@ -99,41 +118,61 @@ def collect(
     return sorted(submissions, key=lambda submission: submission.name)
 
 
-def spread(path: Path, exercises: Sequence[Exercise]) -> Iterator[tuple[str, Path]]:
-    """The submissions that `path` stands for: itself, or what is in it."""
-    path = Path(os.path.abspath(path))
-    if not path.is_dir() or is_one(path, exercises):
-        yield stem(path), path
+def spread(path: Path, exercises: Sequence[Exercise], wanted: Exercise | None) -> Iterator[tuple[str, Path]]:
+    """The names and places of the submissions that `path` stands for: itself, or what is in it."""
+    given, path = path, Path(os.path.realpath(path))  # whoever grades may name it by a link
+    if not path.is_dir() or is_one(path, exercises, wanted):
+        yield stem(given.name or path.name), path
         return
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
         if entry.name in LEFT_OUT or entry.name.startswith("."):
             continue
-        if entry.is_dir() or entry.name.endswith((".py", *ARCHIVES)) or entry.is_symlink():
-            yield stem(Path(entry.path)), Path(entry.path)
+        handed_in = entry.name.lower().endswith((".py", *ARCHIVES, *OTHER_ARCHIVES))
+        if entry.is_dir() or handed_in or entry.is_symlink():
+            yield stem(entry.name), Path(entry.path)
 
 
-def is_one(folder: Path, exercises: Sequence[Exercise]) -> bool:
+def is_one(folder: Path, exercises: Sequence[Exercise], wanted: Exercise | None) -> bool:
     """True where `folder` is one submission and no folder of many."""
-    names = {exercise.name for exercise in exercises}
-    entries = {entry.name for entry in os.scandir(folder)}
-    return bool(entries & {"exercise.py", "gateway.py", "exercises"} or entries & names)
+    names = {exercise.name for exercise in exercises} | {"exercise.py", "gateway.py", "exercises"}
+    if wanted is not None:
+        names.update(wanted.also)
+    return not names.isdisjoint(os.listdir(folder))
 
 
-def stem(path: Path) -> str:
+def stem(name: str) -> str:
     """The name without what says how it is packed."""
-    for ending in sorted((".py", *ARCHIVES), key=len, reverse=True):
-        if path.name.endswith(ending) and path.name != ending:
-            return path.name.removesuffix(ending)
-    return path.name
+    for ending in sorted((".py", *ARCHIVES, *OTHER_ARCHIVES), key=len, reverse=True):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def readable(name: str) -> str:
+    """A name that is one line, looks like what it is, and changes nothing where it is shown.
+
+    Line ends, escape sequences and marks that turn the direction of writing are spelled out. Names that look
+    alike because an accent is a letter of its own become equal (Unicode's normal form C).
+    """
+    shown = []
+    for char in unicodedata.normalize("NFC", name):
+        if char.isprintable():
+            shown.append(char)
+        elif unicodedata.category(char) == "Zs":
+            shown.append(" ")
+        else:
+            shown.append(char.encode("unicode_escape").decode())
+    return "".join(shown)
 
 
 def distinguish(submissions: list[Submission]) -> None:
     """No two submissions of one run have the same name."""
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     for submission in submissions:
-        seen[submission.name] = seen.get(submission.name, 0) + 1
-        if seen[submission.name] > 1:
-            submission.name = f"{submission.name} ({seen[submission.name]})"
+        name, number = submission.name, 2
+        while submission.name in taken:
+            submission.name, number = f"{name} ({number})", number + 1
+        taken.add(submission.name)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -147,24 +186,39 @@ def receive(name: str, path: Path, folder: Path) -> Submission:
             raise Unreadable("it is a symbolic link")
         if path.is_dir():
             copy_folder(path, Copy(folder))
-        elif path.name.endswith(ARCHIVES):
-            unpack(path, Copy(folder))
-        elif path.is_file():
-            with open(path, "rb") as source:
-                Copy(folder).add(path.name, source)
         else:
-            raise Unreadable("it is neither a file nor a folder")
+            with regular(path) as source:
+                if path.name.lower().endswith(ARCHIVES):
+                    unpack(path.name.lower(), source, Copy(folder))
+                elif path.name.lower().endswith(OTHER_ARCHIVES):
+                    raise Unreadable("it is no zip and no tar, tar.gz or tar.bz2")
+                else:
+                    Copy(folder).add(path.name, source)
     except Unreadable as error:
         return Submission(name, path, None, str(error))
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        return Submission(name, path, None, f"it cannot be read: {reason(error)}")
-    except (ValueError, NotImplementedError, RuntimeError) as error:  # zipfile: names, methods, encryption
-        return Submission(name, path, None, f"it cannot be read: {error}")
+    except Exception as error:
+        # Who makes an archive on purpose finds errors that the libraries do not name.
+        return Submission(name, path, None, f"it cannot be read: {readable(reason(error))}")
     return Submission(name, path, folder)
 
 
 def reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "its parts are nested too deeply"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def regular(path: Path) -> IO[bytes]:
+    """The file at `path`, opened. Raises `Unreadable` where it is a link, a pipe, a device.
+
+    What counts is what was opened: the name may stand for something else a moment later, or have done so.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unreadable(f"it has something that is no file: {path.name!r:.80}")
+    return os.fdopen(descriptor, "rb")
 
 
 class Copy:
@@ -184,6 +238,8 @@ class Copy:
         """Copy one file; `name` is a path with slashes. Raises `Unreadable`."""
         self.count()
         parts = safe_parts(name)
+        if len(parts) > DEEPEST:
+            raise Unreadable(f"it has more than {DEEPEST} folders in each other")
         if LEFT_OUT.intersection(parts):
             return
         target = self._folder.joinpath(*parts)
@@ -197,11 +253,18 @@ class Copy:
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
-    """The parts of a path that stays below where it is put. Raises `Unreadable` for any other."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+    """The parts of a path that stays below where it is put, on any system. Raises `Unreadable` for others."""
+    name = name.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or DRIVE.match(name) or "\0" in name:
         raise Unreadable(f"it has a file whose path leads outside: {name[:80]!r}")
+    if os.name == "nt" and any(":" in part or DEVICE.match(part) for part in parts):
+        raise Unreadable(f"it has a file that Windows has no name for: {name[:80]!r}")
     return parts
+
+
+DRIVE = re.compile("[A-Za-z]:")
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 def copy_folder(source: Path, copy: Copy) -> None:
@@ -209,24 +272,28 @@ def copy_folder(source: Path, copy: Copy) -> None:
         folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
         for name in (*folders, *sorted(files)):
             path = Path(folder, name)
+            inside = path.relative_to(source).as_posix()
             kind = path.lstat().st_mode
             if stat.S_ISLNK(kind):
-                raise Unreadable(f"it has a symbolic link: {path.relative_to(source)}")
+                raise Unreadable(f"it has a symbolic link: {inside!r:.80}")
             if stat.S_ISDIR(kind):
                 copy.count()
-            elif stat.S_ISREG(kind):
-                with open(path, "rb") as file:
-                    copy.add(path.relative_to(source).as_posix(), file)
+                if inside.count("/") >= DEEPEST:
+                    raise Unreadable(f"it has more than {DEEPEST} folders in each other")
             else:
-                raise Unreadable(f"it has something that is no file: {path.relative_to(source)}")
+                with regular(path) as file:
+                    copy.add(inside, file)
 
 
-def unpack(path: Path, copy: Copy) -> None:
-    if path.name.endswith(".zip"):
-        unpack_zip(path, copy)
+def unpack(name: str, source: IO[bytes], copy: Copy) -> None:
+    """Copy what is in an archive; its name says of which kind it is."""
+    if os.fstat(source.fileno()).st_size > LARGEST_ARCHIVE:
+        raise Unreadable(f"it has more than {MOST_BYTES >> 20} MiB")
+    if name.endswith(".zip"):
+        unpack_zip(source, copy)
         return
     # As a stream: nothing is read twice, and the bound holds for headers too.
-    with opened(path) as raw, tarfile.open(fileobj=Bounded(raw), mode="r|") as archive:
+    with opened(name, source) as raw, tarfile.open(fileobj=Bounded(raw), mode="r|") as archive:
         for member in archive:
             if member.issym() or member.islnk():
                 raise Unreadable(f"it has a link: {member.name[:80]!r}")
@@ -241,28 +308,29 @@ def unpack(path: Path, copy: Copy) -> None:
                 raise Unreadable(f"it has something that is no file: {member.name[:80]!r}")
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(name: str, source: IO[bytes]) -> IO[bytes]:
     """An archive's bytes, decompressed as they are read."""
-    if path.suffix in (".gz", ".tgz"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if path.suffix in (".bz2", ".tbz2"):
-        return cast("IO[bytes]", bz2.open(path, "rb"))
-    return open(path, "rb")
+    if name.endswith(("gz", "tgz")):
+        return cast("IO[bytes]", gzip.open(source, "rb"))
+    if name.endswith("bz2"):
+        return cast("IO[bytes]", bz2.open(source, "rb"))
+    return source
 
 
-def unpack_zip(path: Path, copy: Copy) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if len(entries) > MOST_FILES:
-            raise Unreadable(f"it has more than {MOST_FILES} files")
-        for entry in entries:
-            kind = entry.external_attr >> 16
-            if stat.S_ISLNK(kind):
+def unpack_zip(source: IO[bytes], copy: Copy) -> None:
+    # The library reads the whole list of contents first, where a million entries take half a gigabyte.
+    if source.read().count(b"PK\1\2") > MOST_FILES:
+        raise Unreadable(f"it has more than {MOST_FILES} files")
+    with zipfile.ZipFile(source) as archive:
+        for entry in archive.infolist():
+            if stat.S_ISLNK(entry.external_attr >> 16):
                 raise Unreadable(f"it has a link: {entry.filename[:80]!r}")
             if entry.is_dir():
                 copy.count()
                 safe_parts(entry.filename)
                 continue
+            if entry.compress_type not in METHODS:
+                raise Unreadable(f"it is compressed in an unusual way: {entry.filename[:80]!r}")
             with archive.open(entry) as content:
                 copy.add(entry.filename, content)
 
@@ -295,12 +363,14 @@ def assign(submission: Submission, exercises: Sequence[Exercise], wanted: Exerci
         return
     folder = submission.folder
     for exercise in [wanted] if wanted else exercises:
-        if path := file_of(exercise, folder):
+        # `main.py` may be anything, where nobody has said what it is for.
+        if path := file_of(exercise, folder, exercise.also if wanted else exercise.also[:1]):
             submission.files[exercise.name] = path
     if submission.files:
         return
-    alone = submission.path.suffix == ".py"
-    sources = [path for path in sorted(folder.rglob("*.py")) if alone or path.name not in OURS]
+    alone = submission.path.suffix.lower() == ".py"
+    sources = [path for path in sorted(folder.rglob("*.py")) if path.is_file()]
+    sources = [path for path in sources if alone or path.name not in OURS]
     if wanted is not None:
         # They say what it is for; then a file of any name will do where there is only one to choose from.
         fitting = [path for path in sources if defined(path) & defined(wanted.file)] or sources
@@ -318,24 +388,47 @@ def assign(submission: Submission, exercises: Sequence[Exercise], wanted: Exerci
             submission.files[exercise.name] = fitting[0]
 
 
-def file_of(exercise: Exercise, folder: Path) -> Path | None:
-    """The exercise's file, where it is called as the lab calls it, at most two folders down."""
-    names = [f"exercises/{exercise.name}/exercise.py", f"{exercise.name}/exercise.py", f"{exercise.name}.py"]
+def file_of(exercise: Exercise, folder: Path, also: Sequence[str]) -> Path | None:
+    """The exercise's file, called as the lab calls it or one of `also`, and at most two folders down.
+
+    In a clone of the lab that is an untouched starter only where there is nothing else, and never the lab's
+    own gateway.
+    """
+    name = exercise.name
+    names = [f"exercises/{name}/exercise.py", f"{name}/exercise.py", f"{name}.py"]
+    names += [f"{place}{other}" for place in (f"exercises/{name}/", f"{name}/", "") for other in also]
+    found: list[Path] = []
     for depth in ("", "*/", "*/*/"):
-        for name in names:
-            if found := sorted(folder.glob(depth + name)):
-                return found[0]
-    return None
+        for pattern in names:
+            found += [path for path in sorted(folder.glob(depth + pattern)) if path.is_file()]
+    if also:
+        own = ROOT.parent / "gateway.py"
+        found = [path for path in found if not (path.name == own.name and same(path, own.read_bytes()))]
+        found.sort(key=lambda path: same(path, exercise.starter))
+    return found[0] if found else None
+
+
+def same(path: Path, content: bytes) -> bool:
+    """Whether a file has this content, whatever ends its lines."""
+    return path.read_bytes().split() == content.split()
 
 
 def defined(path: Path) -> set[str]:
     """The names of the classes and functions that a file defines; none where it cannot be parsed."""
-    try:
-        tree = ast.parse(path.read_bytes()[:LARGEST_SOURCE])
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
-        return set()
+    tree = parsed(path.read_bytes()[:LARGEST_SOURCE])
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")}
+    body = tree.body if tree is not None else []
+    return {node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")}
+
+
+def parsed(source: bytes | str) -> ast.Module | None:
+    """The syntax tree of what somebody wrote; None where it is no Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of strange escapes in strings, which are nobody's business here
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 def work_folder(path: Path, into: Path) -> str:

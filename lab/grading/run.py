@@ -41,7 +41,7 @@ class Run:
         resume: bool = False,
         similarity: bool = True,
     ) -> None:
-        self._submissions = intake.collect(paths, exercises, wanted, folder)
+        self._submissions = intake.collect(paths, exercises, wanted, folder, leaving_out=out)
         present = {name for submission in self._submissions for name in submission.files}
         self._exercises = [wanted] if wanted else [e for e in exercises if e.name in present]
         if not self._exercises:

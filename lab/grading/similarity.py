@@ -15,6 +15,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lab.grading.intake import parsed
+
 K = 12
 """Tokens of a run: shorter common runs are noise."""
 WINDOW = 6
@@ -37,9 +39,10 @@ class Pair:
 
 def tokens(source: str) -> list[str]:
     """The syntax tree in order, without names. Empty where it cannot be parsed."""
+    tree = parsed(source)
     try:
-        return list(walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return list(walk(tree)) if tree is not None else []
+    except RecursionError:
         return []
 
 

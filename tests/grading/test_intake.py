@@ -5,10 +5,12 @@ import io
 import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from lab.errors import UserError
+from lab.exercises.catalog import ROOT, find
 from lab.grading import intake
 
 NAME = "03_fixed_window"
@@ -49,9 +51,9 @@ def given(tmp_path):
     return write
 
 
-def zipped(entries):
+def zipped(entries, method=zipfile.ZIP_DEFLATED):
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(data, "w", method) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
     return data.getvalue()
@@ -79,6 +81,7 @@ def tarred(*members, mode="w:gz"):
         ("ada", {"exercises": {NAME: {"exercise.py": CODE, "solution.py": "x", "checks.py": "x"}}}),
         ("ada", {NAME: {"exercise.py": CODE}, "notes.txt": "hello"}),
         ("ada.zip", zipped({"exercise.py": CODE})),
+        ("ada.ZIP", zipped({"exercise.py": CODE})),
         ("ada.zip", zipped({f"repo/exercises/{NAME}/exercise.py": CODE, "repo/gateway.py": "x"})),
         ("ada.zip", zipped({"my work/FixedWindow v2.py": CODE, "__MACOSX/._x.py": "x"})),
         ("ada.tar.gz", tarred((f"{NAME}/exercise.py", CODE.encode()))),
@@ -112,8 +115,23 @@ def test_a_folder_of_many_comes_in_the_order_of_the_names(collect, given):
 
 
 def test_two_of_one_name_stay_two(collect, given):
-    folder = given("class", {"ada.py": CODE, "ada.zip": zipped({"exercise.py": CODE})})
-    assert [submission.name for submission in collect(folder)] == ["ada", "ada (2)"]
+    entries = {"ada.py": CODE, "ada.zip": zipped({"exercise.py": CODE}), "ada (2).py": CODE}
+    found = [(submission.name, submission.path.name) for submission in collect(given("class", entries))]
+    assert found == [("ada", "ada.py"), ("ada (2)", "ada (2).py"), ("ada (3)", "ada.zip")]
+
+
+def test_a_name_is_one_line_that_changes_nothing_where_it_is_shown(collect, given):
+    odd = ["eve\nada  20 of 20.py", "\x1b[2Jeve.py", "eve\u202egpj.py", "e\u0301ve.py", "eve\u3000two.py"]
+    folder = given("class", dict.fromkeys(odd, CODE))
+    open(os.fsencode(folder) + b"/eve\xff.py", "wb").close()
+    assert [submission.name for submission in collect(folder)] == [
+        "\\x1b[2Jeve",
+        "eve two",
+        "eve\\nada  20 of 20",
+        "eve\\u202egpj",
+        "eve\\udcff",
+        "éve",
+    ]
 
 
 BOMB = zipped({"exercise.py": b"\0" * (40 << 20)})
@@ -142,6 +160,12 @@ BOMB = zipped({"exercise.py": b"\0" * (40 << 20)})
         ("x.tar", tarred(("exercise.py", (tarfile.FIFOTYPE, "")), mode="w"), "no file"),
         ("x.tar", tarred(("exercise.py", (tarfile.CHRTYPE, "")), mode="w"), "no file"),
         ("x.zip", zipped({"a": "", "a/b.py": CODE}), ""),
+        ("x.zip", zipped({"a/" * 41 + "exercise.py": CODE}), "more than 40 folders"),
+        ("x.zip", zipped({"exercise.py": CODE}, zipfile.ZIP_LZMA), "unusual way"),
+        ("x.zip", zipped({"exercise.py": CODE}).replace(b"PK\1\2", b"PK\1\2" * 2001), "more than 2000 files"),
+        ("x.zip", b"\0" * (37 << 20), "more than 32 MiB"),
+        ("x.rar", b"Rar!", "no zip and no tar"),
+        ("x.tar.xz", b"\xfd7zXZ", "no zip and no tar"),
     ],
     ids=short,
 )
@@ -175,8 +199,8 @@ def test_links_and_pipes_in_a_folder_are_refused(collect, given):
     os.mkfifo(folder / "bob" / "pipe")
     (folder / "linked").symlink_to(folder / "ada")
     problems = {submission.name: submission.problem for submission in collect(folder)}
-    assert "symbolic link: more" in problems["ada"]
-    assert "no file: pipe" in problems["bob"]
+    assert "symbolic link: 'more'" in problems["ada"]
+    assert "no file: 'pipe'" in problems["bob"]
     assert "symbolic link" in problems["linked"]
     assert problems["eve"] == ""
 
@@ -217,3 +241,94 @@ def test_nothing_there_is_one_line(collect, tmp_path):
         collect(tmp_path / "empty")
     with pytest.raises(UserError, match="there is no"):
         collect(tmp_path / "nowhere")
+
+
+def test_reports_among_the_submissions_are_left_out(given, tmp_path, fixed_window):
+    folder = given("class", {"ada.py": CODE, "grades": {"verdicts.jsonl": "{}"}})
+    (tmp_path / "copies").mkdir()
+    found = intake.collect([folder], [fixed_window], None, tmp_path / "copies", leaving_out=folder / "grades")
+    assert [submission.name for submission in found] == ["ada"]
+
+
+def test_who_grades_may_name_a_folder_by_a_link(collect, given, tmp_path):
+    (tmp_path / "link").symlink_to(given("ada", {"exercise.py": CODE}))
+    (found,) = collect(tmp_path / "link")
+    assert (found.name, found.problem, list(found.files)) == ("link", "", [NAME])
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_called_like_the_file_but_is_none_is_not_taken_for_it(collect, given, kind):
+    folder = given("class", {"ada": {"exercise.py": {}} if kind == "folder" else {}, "x.py": CODE})
+    if kind == "pipe":
+        os.mkfifo(folder / "ada.zip")
+    problems = {submission.name: (submission.problem, submission.files) for submission in collect(folder)}
+    assert problems.pop("x")[0] == ""
+    assert all(files == {} for _, files in problems.values())
+    assert kind == "folder" or any("no file" in problem for problem, _ in problems.values())
+
+
+def test_what_becomes_a_link_while_it_is_read_is_not_followed(collect, given, monkeypatch, tmp_path):
+    """Between the look at a file and its opening somebody puts a link in its place."""
+    secret = tmp_path / "secret.py"
+    secret.write_text("SECRET")
+    folder = given("ada", {"exercise.py": CODE})
+    looked = Path.lstat
+
+    def lstat(path):
+        seen = looked(path)
+        if path.name == "exercise.py" and path.parent == folder:
+            path.unlink()
+            path.symlink_to(secret)
+        return seen
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    (found,) = collect(folder)
+    assert "cannot be read" in found.problem
+    assert found.files == {}
+
+
+def test_folders_in_folders_in_folders_are_refused(collect, given, tmp_path):
+    folder = given("class", {"ada": {"exercise.py": CODE}, "x.py": CODE})
+    deep = folder / "ada"
+    for _ in range(60):
+        deep = deep / "a"
+        deep.mkdir()
+        (deep / "b.py").write_text("")
+    found = {submission.name: submission.problem for submission in collect(folder)}
+    assert found == {"ada": "it has more than 40 folders in each other", "x": ""}
+
+
+def test_file_names_that_are_no_text_are_digested_too(collect, given):
+    (found,) = collect(given("x.tar", tarred(("exercise.py", b"x"), ("caf\udce9.py", b"y"), mode="w")))
+    assert found.problem == ""
+    assert len(found.digest()) == 64
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ({"gateway.py": "mine"}, "mine"),
+        ({"main.py": "mine", "cache.py": "other"}, "mine"),
+        ({"work/app.py": "mine", "work/notes.txt": ""}, "mine"),
+        ({"exercises": {"16_capstone": {"exercise.py": "mine"}}, "gateway.py": "the lab's"}, "mine"),
+        ({"exercises": {"16_capstone": {"exercise.py": "the starter"}}, "gateway.py": "mine"}, "mine"),
+        (
+            {"exercises": {"16_capstone": {"exercise.py": "the starter"}}, "gateway.py": "the lab's"},
+            "the starter",
+        ),
+    ],
+    ids=range(6),
+)
+def test_a_capstone_may_be_called_what_it_is(given, tmp_path, entries, told):
+    capstone = find("16")
+    known = {"the starter": capstone.starter.decode(), "the lab's": (ROOT.parent / "gateway.py").read_text()}
+
+    def filled(tree):
+        return {name: filled(x) if isinstance(x, dict) else known.get(x, x) for name, x in tree.items()}
+
+    work = entries.get("work/app.py")
+    entries = {"work": {"app.py": work}} if work else entries
+    folder = given("ada", filled(entries))
+    (tmp_path / "copies").mkdir()
+    (found,) = intake.collect([folder], [capstone], capstone, tmp_path / "copies")
+    assert found.files["16_capstone"].read_text() == known.get(told, told)

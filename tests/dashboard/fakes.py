@@ -316,6 +316,7 @@ class Fake:
             trouble=self.trouble if may_act else None,
             stack=self.stack if may_act else None,  # type: ignore[arg-type]
             view=view,
+            clock=lambda: self.services.now,
             wall=lambda: START + 200,
         )
 

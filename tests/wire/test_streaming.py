@@ -329,6 +329,14 @@ def test_row_33_errors_are_problem_documents_without_an_address(gateway: Gateway
     assert answer.json()["type"].startswith("tag:")
 
 
+def test_row_33_nor_does_a_refused_connection_tell_one(own) -> None:
+    """The error that the system gives for it names the address and the port."""
+    with refusing_port() as sock:
+        host, port = sock.getsockname()
+        gateway = own(services={"down": {"url": f"http://{host}:{port}", "health": None, "retries": 0}})
+        check_problem(gateway.client().get("/down/x"), 502, "down", host, str(port))
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>500 from http://127.0.0.1:9/</html>"])
 @pytest.mark.parametrize("status", [400, 404, 418, 429, 500, 502, 503, 504, 599])
 def test_row_33_an_error_that_the_service_made_passes_untouched(

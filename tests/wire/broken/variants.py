@@ -132,11 +132,11 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     ),
     32: ("row_32_refused", ("proxy/forward.py", 'return problem(502, "bad', 'return problem(500, "bad')),
     33: (
-        "row_33_errors",
+        "row_33_nor",
         (
             "proxy/forward.py",
-            'f"{name} closed the connection before it answered"',
-            "f\"{name}: {getattr(error.request, 'url', '')}\"",
+            'f"{name} does not accept connections"',
+            'f"{name}: {error.__cause__}"',
         ),
     ),
     34: (

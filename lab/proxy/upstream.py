@@ -18,6 +18,7 @@ from typing import cast
 
 import httpx
 
+from lab.proxy import tls
 from lab.proxy.connection import Answer, Connection, Request, Timeouts, outgoing
 from lab.proxy.pool import Pool, PoolExhausted, PoolFigures
 
@@ -60,7 +61,7 @@ class Upstream(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(f"an address like http://127.0.0.1:8001 was expected, not {url}")
         self._ssl: ssl.SSLContext | None = None
         if self.url.scheme == "https":
-            self._ssl = ssl_context or ssl.create_default_context()
+            self._ssl = ssl_context or tls.context()
         self._host = self.url.raw_host.decode("ascii")
         self._port = self.url.port or (443 if self._ssl else 80)
         self._timeouts = Timeouts(connect_timeout, head_timeout, read_timeout, write_timeout, pool_timeout)

@@ -7,7 +7,7 @@ before the client is accepted (RFC 6455 §4.2.2).
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
+import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from lab.model import Exchange, Headers, Response
+from lab.proxy import tls
 from lab.proxy.endpoint import ABNORMAL, Closed, Data, Endpoint
 from lab.proxy.endpoint import logger as quiet
 
@@ -146,7 +147,7 @@ async def dial(
     subprotocols: list[str],
     max_message: int,
     open_timeout: float,
-    ssl: tls.SSLContext | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> WebSocketTunnel | Refused:
     """Open a WebSocket to the service at `url`, asking for exactly `target` with exactly these `headers`.
 
@@ -157,8 +158,6 @@ async def dial(
     parts = urlsplit(url)
     secure = parts.scheme in ("https", "wss")
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    if secure and ssl is None:
-        ssl = httpx.create_ssl_context(trust_env=False)
     loop = asyncio.get_running_loop()
     handshake = ClientProtocol(
         WebSocketURI(secure, host, port, "/", ""),
@@ -179,7 +178,7 @@ async def dial(
             try:
                 async with asyncio.timeout(min(CONNECT_TIMEOUT, open_timeout)):
                     transport, _ = await loop.create_connection(
-                        lambda: dialling, host, port, ssl=ssl if secure else None
+                        lambda: dialling, host, port, ssl=(ssl_context or tls.context()) if secure else None
                     )
             except TimeoutError as error:
                 raise httpx.ConnectTimeout("no connection in time") from error
@@ -215,7 +214,7 @@ async def connect_service(
     headers: Headers,
     open_timeout: float,
     max_message: int,
-    ssl: tls.SSLContext | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Response:
     """The pipeline's last step for a handshake: 101 with a tunnel, or the service's refusal.
 
@@ -235,7 +234,7 @@ async def connect_service(
         subprotocols=offered,
         max_message=max_message,
         open_timeout=open_timeout,
-        ssl=ssl,
+        ssl_context=ssl_context,
     )
     if isinstance(answer, WebSocketTunnel):
         return Response(101, answer.headers, tunnel=answer)

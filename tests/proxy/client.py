@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -16,6 +18,15 @@ from lab.settings import LimitsSettings
 
 PATIENCE = 10.0
 """Seconds after which something that should have happened counts as not happening."""
+
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for localhost, valid until 2126
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    return context
 
 
 class Server(uvicorn.Server):

@@ -8,7 +8,6 @@ import random
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,8 +16,7 @@ import pytest
 from lab.proxy.connection import BodyStream
 from lab.proxy.upstream import Upstream
 from tests.fakes import OK, Peer, ScriptedServer, always, eventually, on_every_loop
-
-CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for localhost, valid until 2126
+from tests.proxy.client import CERTIFICATE, server_context
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -141,12 +139,6 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 # -- TLS -------------------------------------------------------------------------------------------------
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE)
-    return context
 
 
 @on_every_loop

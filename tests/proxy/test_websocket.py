@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -23,7 +24,15 @@ from lab.proxy import websocket
 from lab.proxy.endpoint import Endpoint
 from lab.proxy.websocket import Ended, WebSocketTunnel, connect_service, dial, serve_websocket
 from lab.settings import LimitsSettings
-from tests.proxy.client import PATIENCE, Client, Running, serving, until
+from tests.proxy.client import (
+    CERTIFICATE,
+    PATIENCE,
+    Client,
+    Running,
+    server_context,
+    serving,
+    until,
+)
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = (
@@ -167,6 +176,42 @@ async def read_frame(raw: Client) -> tuple[int, bytes]:
     elif length == 127:
         [length] = struct.unpack("!Q", await raw.exactly(8))
     return first & 0x0F, await raw.exactly(length)
+
+
+# -- TLS -----------------------------------------------------------------------------------------------------
+
+
+async def shaken(service: Service, scheme: str, context: ssl.SSLContext | None) -> Response:
+    return await connect_service(
+        Exchange("GET", b"/ws", kind="websocket"),
+        f"{scheme}://127.0.0.1:{service.port}",
+        target=b"/ws",
+        headers=[(b"host", b"x")],
+        open_timeout=PATIENCE,
+        max_message=1000,
+        ssl_context=context,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+async def test_a_service_behind_tls(scheme: str) -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with service_running(ssl=server_context()) as service:
+        response = await shaken(service, scheme, trusting)
+        assert response.status == 101
+        assert isinstance(response.tunnel, WebSocketTunnel)
+        await response.tunnel.send("secret")
+        assert await soon(response.tunnel.receive()) == "secret"
+        await response.tunnel.aclose()
+        assert service.seen[0].transport.get_extra_info("cipher") is not None
+
+
+async def test_a_service_that_nobody_vouches_for_is_not_spoken_to() -> None:
+    async with service_running(ssl=server_context()) as service:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await shaken(service, "https", None)
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+        assert service.seen == []
 
 
 # -- messages (row 60) -------------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ APPS = ("app", "application", "gateway")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app")
 MAINS = ("main", "run", "serve", "start")
 
+WARM = ["lab.exercises.warm", "lab.exercises.worker"]
+"""What a process is forked with: what gateways load, and what multiprocessing loads of ours in each one."""
+BOOKS = threading.Lock()
+"""multiprocessing keeps books of what it has started, and does not expect several threads there."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -162,16 +167,18 @@ class Program:
         hears, tells = context.Pipe(duplex=False)
         env = {**self._env, "PORT": str(port)}
         with hears:
-            with tells:
+            with tells, BOOKS:
                 self._process = context.Process(target=run, args=(way, self._path, given, env, tells))
                 self._process.start()
             if place := self._listens(port, until, command):
                 return place
-            self._process.join()
+            with BOOKS:
+                self._process.join()
+                status = self._process.exitcode
             raised = None
             with contextlib.suppress(EOFError, OSError):  # it has told nothing
                 raised = hears.recv() if hears.poll() else None
-            return {"command": command, "status": self._process.exitcode, "raised": raised}
+            return {"command": command, "status": status, "raised": raised}
 
     def _listens(self, port: int, until: float, command: str) -> Place | None:
         """Where it listens, as soon as it does; None where it ends before."""
@@ -201,9 +208,10 @@ class Program:
             with contextlib.suppress(psutil.Error):
                 for one in psutil.Process(self._process.pid).children(recursive=True):
                     one.kill()
-        self._process.kill()
-        self._process.join()
-        self._process.close()
+        with BOOKS:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
         self._process = None
 
 
@@ -216,7 +224,7 @@ def kind_of_process() -> Any:
         return multiprocessing.get_context("spawn")
     if threading.active_count() == 1:
         return multiprocessing.get_context("fork")
-    multiprocessing.set_forkserver_preload(["lab.exercises.warm"])
+    multiprocessing.set_forkserver_preload(WARM)
     return multiprocessing.get_context("forkserver")
 
 
@@ -225,7 +233,7 @@ def get_ready() -> None:
     if sys.platform == "linux":
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["lab.exercises.warm"])
+        multiprocessing.set_forkserver_preload(WARM)
         forkserver.ensure_running()
 
 

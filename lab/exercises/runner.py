@@ -199,14 +199,14 @@ class _Run:
         if not self.waiting:
             return True
         checks = {check.name: check for check in self.waiting}
-        current: kit.Check = LOAD
+        under_way = {LOAD.name: LOAD}
         left = READY
         worker.send({"file": str(self.file), "checks": list(checks)})
         while True:
             try:
                 message = worker.next(left)
             except queue.Empty:
-                self._lost(current, "hung", "")
+                self._lost(next(iter(under_way.values()), None), "hung", "")
                 return False
             match message:
                 case {"ready": _}:
@@ -217,20 +217,22 @@ class _Run:
                     self.report.problem = f"exercise.py cannot be loaded: {kit.Raised(raised).sentence()}"
                     return False
                 case {"begin": name, "limit": limit}:
-                    current = checks[name]
+                    under_way.pop(LOAD.name, None)
+                    under_way[name] = checks[name]
                     self._skip()
                     left = limit + GRACE
                 case {"result": values}:
-                    self._add(current, kit.Result(**values))
-                    left = READY
-                case {"hung": _, "at": at}:
-                    self._lost(current, "hung", at)
+                    self._add(under_way.pop(values["name"]), kit.Result(**values))
+                    left = max([READY, *(check.limit + GRACE for check in under_way.values())])
+                case {"hung": name, "at": at}:
+                    self._lost(under_way[name], "hung", at)
                     return False
                 case {"done": _}:
                     self._skip()
                     return True
                 case None:
-                    self._lost(current, "crashed", "")
+                    # Where several were under way, the others are given to the next worker.
+                    self._lost(next(iter(under_way.values()), None), "crashed", "")
                     return False
 
     def _add(self, check: kit.Check, result: kit.Result) -> None:
@@ -247,7 +249,10 @@ class _Run:
                 bad.add(check.name)
                 self._add(check, kit.skipped(check, missing))
 
-    def _lost(self, check: kit.Check, status: kit.Status, at: str) -> None:
+    def _lost(self, check: kit.Check | None, status: kit.Status, at: str) -> None:
+        """A worker ended, or is to be ended, with this check under way, or with none."""
+        if check is None:
+            return
         where = f", at {at}" if at else ""
         if status == "hung":
             text = f"it was still running after {check.limit:g} seconds{where}"
@@ -255,7 +260,7 @@ class _Run:
             text = "it ended the Python process (os._exit, or a crash of the interpreter)"
         if check is LOAD:
             self.report.problem = f"exercise.py cannot be loaded: {text}"
-        elif check in self.waiting:  # else it ended after its last check
+        else:
             failure = kit.Failure("an answer", text, sent="", look="" if status == "hung" else check.look)
             self._add(check, kit.failed(check, failure, status=status))
 

@@ -17,13 +17,15 @@ import functools
 import importlib
 import io
 import json
+import math
 import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +37,9 @@ GRACE = 0.5
 """Seconds after which whoever started the worker may take it that the thread could not do its work either."""
 LOAD = kit.Check("load", lambda: None, 0, "", False, (), "", "", 5.0)
 """Loading the file is guarded like a check."""
+TOGETHER = 4
+"""Checks of a program that are under way at the same time."""
+TELLING = threading.Lock()
 
 
 def main(number: str) -> None:
@@ -79,9 +84,13 @@ def private_jobs() -> TextIO:
     return jobs
 
 
-def tell(channel: TextIO, message: dict[str, Any]) -> None:
-    channel.write(json.dumps(message) + "\n")
-    channel.flush()
+def tell(channel: TextIO, message: dict[str, Any], *, last: bool = False) -> None:
+    """Send a message, as a whole line whoever else has something to tell. The last one ends the process."""
+    with TELLING:
+        channel.write(json.dumps(message) + "\n")
+        channel.flush()
+        if last:
+            os._exit(3)
 
 
 def preload(starter: bytes) -> None:
@@ -99,7 +108,14 @@ def preload(starter: bytes) -> None:
 
 def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> Iterator[dict[str, Any]]:
     """Load the file, then run the checks of these names in order; a message for each step."""
-    guard = Guard(file, channel)
+    checks = {check.name: check for check in exercise.checks()}
+    with Guard(file, channel) as guard:
+        yield from guarded(exercise, file, [checks[name] for name in names], guard)
+
+
+def guarded(
+    exercise: Exercise, file: Path, checks: list[kit.Check], guard: Guard
+) -> Iterator[dict[str, Any]]:
     with guard.watch(LOAD):
         # A program is started by its checks, each time anew; running it here would be once too often.
         answer = Agent(file).handle("parse", {}) if exercise.program else Agent(file).load()
@@ -107,14 +123,8 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
         yield {"unloadable": answer["raised"]}
         return
     yield {"loaded": True}
-    checks = {check.name: check for check in exercise.checks()}
-    not_passed: set[str] = set()
-    for name in names:
-        check = checks[name]
-        if not_passed.intersection(check.after):
-            not_passed.add(name)
-            continue
-        yield {"begin": name, "limit": check.limit}
+
+    def perform(check: kit.Check) -> kit.Result:
         began = time.perf_counter()
         with guard.watch(check):
             agent = Agent(file)  # each check has the file loaded anew: nothing is left over from the last
@@ -122,9 +132,49 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
                 result = kit.execute(check, kit.LocalChannel(agent))
             finally:
                 agent.handle("stop", {})
+        return replace(result, seconds=time.perf_counter() - began)
+
+    in_order = side_by_side if exercise.program else one_by_one
+    yield from in_order(checks, perform)
+
+
+Perform = Callable[[kit.Check], kit.Result]
+
+
+def one_by_one(checks: list[kit.Check], perform: Perform) -> Iterator[dict[str, Any]]:
+    """The checks in order; what builds on one that did not pass is left out."""
+    not_passed: set[str] = set()
+    for check in checks:
+        if not_passed.intersection(check.after):
+            not_passed.add(check.name)
+            continue
+        yield {"begin": check.name, "limit": check.limit}
+        result = perform(check)
         if not result.passed:
-            not_passed.add(name)
-        yield {"result": asdict(result) | {"seconds": time.perf_counter() - began}}
+            not_passed.add(check.name)
+        yield {"result": asdict(result)}
+
+
+def side_by_side(checks: list[kit.Check], perform: Perform) -> Iterator[dict[str, Any]]:
+    """The same, several at a time: a submission that is a process of its own lets its check wait a lot."""
+    waiting, not_passed = list(checks), set[str]()
+    under_way: dict[Future[kit.Result], kit.Check] = {}
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        while waiting or under_way:
+            for check in list(waiting):
+                undecided = {other.name for other in (*waiting, *under_way.values())}
+                if not_passed.intersection(check.after):
+                    waiting.remove(check)
+                    not_passed.add(check.name)
+                elif len(under_way) < TOGETHER and not undecided.intersection(check.after):
+                    waiting.remove(check)
+                    yield {"begin": check.name, "limit": check.limit}
+                    under_way[pool.submit(perform, check)] = check
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                check, result = under_way.pop(future), future.result()
+                if not result.passed:
+                    not_passed.add(check.name)
+                yield {"result": asdict(result)}
 
 
 class Guard:
@@ -133,37 +183,49 @@ class Guard:
     def __init__(self, file: Path, channel: TextIO) -> None:
         self._file = str(file)
         self._channel = channel
-        self._main = threading.get_ident()
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._check: kit.Check | None = None
-        self._until = 0.0
-        threading.Thread(target=self._run, name="guard", daemon=True).start()
+        self._changed = threading.Condition()
+        self._under_way: dict[int, tuple[float, kit.Check]] = {}
+        """By thread: when the check must be over."""
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
 
     @contextlib.contextmanager
     def watch(self, check: kit.Check) -> Iterator[None]:
+        thread = threading.get_ident()
         with self._changed:
-            self._check, self._until = check, time.monotonic() + check.limit
+            self._under_way[thread] = time.monotonic() + check.limit, check
             self._changed.notify()
         try:
             yield
         finally:
             with self._changed:
-                self._check = None
+                del self._under_way[thread]
 
     def _run(self) -> None:
         with self._changed:
-            while True:
-                left = self._until - time.monotonic() if self._check is not None else None
-                if left is None or left > 0:
-                    self._changed.wait(left)
-                elif self._check is not None:
-                    tell(self._channel, {"hung": self._check.name, "at": self._line()})
-                    os._exit(3)
+            while not self._closed:
+                ends = [(until, thread) for thread, (until, _) in self._under_way.items()]
+                until, thread = min(ends, default=(math.inf, 0))
+                left = until - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left if ends else None)
+                    continue
+                _, check = self._under_way[thread]
+                tell(self._channel, {"hung": check.name, "at": self._line(thread)}, last=True)
 
-    def _line(self) -> str:
+    def _line(self, thread: int) -> str:
         """`line 12: while True:`, the line of the submission that is being run; empty if none is."""
-        frame = sys._current_frames().get(self._main)
+        frame = sys._current_frames().get(thread)
         while frame is not None:
             if frame.f_code.co_filename == self._file:
                 lines = Path(self._file).read_text("utf-8", "replace").splitlines()

@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_loaded(tmp_path: Path, source: str | bytes, probl
     report = run(tmp_path, source)
     assert report.problem.startswith(f"exercise.py cannot be loaded: {problem}")
     assert (report.points, report.passed) == (0, False)
-    assert {result.status for result in report.results} == {"crashed"}
+    assert {result.status for result in report.results} == {"unloadable"}
 
 
 def test_an_endless_loop_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +190,23 @@ class Scripted:
     def next(self, timeout: float) -> dict[str, Any]:
         self.waits.append(timeout)
         return self.messages.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("end", "lost", "status"),
+    [({"hung": "test_1", "at": "line 3"}, "test_1", "hung"), (None, "test_0", "crashed")],
+)
+def test_of_several_checks_under_way_one_is_lost_and_the_others_wait_for_the_next_worker(
+    end: dict[str, Any] | None, lost: str, status: str
+) -> None:
+    run = runner_module._Run(EXERCISE, EXERCISE.solution, True, lambda result: None)
+    run.waiting = [kit.Check(f"test_{n}", lambda: None, 1, "", False, (), "", "", 3.0) for n in range(3)]
+    begin = [{"begin": check.name, "limit": check.limit} for check in run.waiting]
+    passed = {"result": asdict(kit.Result("test_2", "passed", 1, 1))}
+    worker = Scripted({"loaded": True}, *begin, passed, cast(dict[str, Any], end))
+    assert not run.go_on(cast(runner_module.Worker, worker))
+    assert {result.name: result.status for result in run.report.results} == {"test_2": "passed", lost: status}
+    assert [check.name for check in run.waiting] == [n for n in ("test_0", "test_1") if n != lost]
 
 
 def test_a_check_has_its_whole_time_however_many_hung_before() -> None:

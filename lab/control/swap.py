@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from lab.model import Emit
-from lab.policies import Context, Stage
+from lab.policies import Context, Guard, Stage
 from lab.policies.guard import Trial, bounded
 from lab.policies.pipeline import Slot
 from lab.policies.plug import PlugError, oneline
@@ -33,7 +34,8 @@ class Policies:
             if _plugged(self._options[name]):
                 # A class from the configuration file has no predecessor: the built-in default is its net.
                 net = type(self._options[name])().model_copy(update=_shared(self._options[name]))
-                slot.stage = self._trial(name, slot.stage, type(slot.stage)(net, context), net)
+                kind: Any = type(slot.stage)
+                slot.stage = self._trial(name, kind, self._options[name], kind(net, context), net)
 
     @property
     def names(self) -> list[str]:
@@ -47,18 +49,19 @@ class Policies:
     def state(self, name: str) -> dict[str, Any]:
         """The stage's own figures; empty where it is off or not in the pipeline."""
         slot = self._slots.get(name)
-        return self.stage(name).snapshot() if slot is not None and slot.enabled else {}
+        return slot.stage.snapshot() if slot is not None and slot.enabled else {}
 
     def snapshot(self) -> dict[str, Any]:
         result = {}
         for name, slot in self._slots.items():
+            state = self.state(name)  # first: at a mistake in there the policy is another one afterwards
             options = self._options[name].model_dump(exclude={"enabled", "use", "keys"})
             result[name] = {
                 "enabled": slot.enabled,
                 "use": getattr(self._options[name], "use", None),
                 "options": options,
                 "plugged": isinstance(slot.stage, Trial),
-                "state": self.state(name),
+                "state": state,
             }
         return result
 
@@ -113,45 +116,48 @@ class Policies:
     async def _exchange(self, name: str, slot: Slot, old: Section, new: Section) -> None:
         running: Any = self.stage(name)
         kind = type(running)
-        stage: Stage
         if not _plugged(new):
-            stage = kind(new, self._context)
+            stage: Stage = kind(new, self._context)
             if getattr(new, "use", None) == getattr(old, "use", None):
                 stage.adopt(running)
             slot.stage = stage
             return
+        good, good_options = slot.stage, old
+        if isinstance(slot.stage, Trial):
+            good, good_options = slot.stage.fallback, slot.stage.fallback_options
 
         def build() -> Stage:
             # Tried on a stage of its own, so that the trial leaves no trace in the one that will serve.
             if (prove := getattr(kind, "prove", None)) is not None:
                 prove(new, self._context)
-            built: Stage = kind(new, self._context)
-            return built
+            return self._trial(name, kind, new, good, good_options)
 
         try:
-            stage = await bounded(build, BUILD)
+            slot.stage = await bounded(build, BUILD)
         except PlugError:
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise PlugError(f"use: {getattr(new, 'use', '')}: {oneline(error)}") from error
-        good = slot.stage
-        if isinstance(good, Trial):
-            old = good.fallback_options
-            good = good.fallback
-        slot.stage = self._trial(name, stage, good, old)
 
-    def _trial(self, name: str, stage: Stage, good: Stage, options: Section) -> Trial:
+    def _trial(
+        self, name: str, kind: type[Stage], options: Section, good: Stage, good_options: Section
+    ) -> Trial:
+        """A stage of that kind with a class of somebody else's in it, on trial."""
+
         def roll_back(trial: Trial, error: BaseException) -> None:
             slot = self._slots[name]
             if slot.stage is trial:
                 slot.stage = good
                 failed = getattr(self._options[name], "use", None)
-                self._options[name] = options.model_copy(update={"enabled": slot.enabled})
+                self._options[name] = good_options.model_copy(update={"enabled": slot.enabled})
                 self._emit("policy", name=name, action="rolled_back", use=failed, reason=oneline(error))
 
-        return Trial(stage, good, options, roll_back)
+        def make(guard: Guard) -> Stage:
+            return kind(options, replace(self._context, guard=guard))
+
+        return Trial(make, good, good_options, roll_back)
 
     async def aclose(self) -> None:
         """Let stages that hold tasks of their own end them."""

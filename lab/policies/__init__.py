@@ -17,6 +17,14 @@ from typing import Any, ClassVar, Protocol, Self
 from lab.model import Clock, Emit, Exchange, Handler, Response, ignore
 from lab.settings import Section, ServiceSettings
 
+Guard = Callable[[Callable[..., None]], Callable[..., None]]
+"""Takes a function and gives one that raises nothing and comes back."""
+
+
+def unguarded(function: Callable[..., None]) -> Callable[..., None]:
+    """The `Guard` of those who need none: the function itself."""
+    return function
+
 
 @dataclass(frozen=True)
 class Context:
@@ -31,6 +39,9 @@ class Context:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     emit: Emit = ignore
+    guard: Guard = unguarded
+    """For what a stage lets run where nobody could catch a mistake of its core: at the end of an exchange. A
+    plugged-in class that makes one there is taken out at once, as one that makes it on the way."""
 
 
 class Stage(Protocol):

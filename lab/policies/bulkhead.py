@@ -76,7 +76,7 @@ class Bulkhead:
     ) -> None:
         self._options = options
         self._factory = plug.find(options.use, ALGORITHMS) if core is None else core
-        self._broken: Exception | None = None
+        self._left = context.guard(self._leave)
         self._make("")  # a class that cannot be made is reported now, not by the first request
         self._compartments = PerService(context.services, self._make)
 
@@ -84,8 +84,6 @@ class Bulkhead:
         return _Tracked(plug.construct(self._factory, **dict(self._options)))  # type: ignore[arg-type]
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
-        if self._broken is not None:
-            raise self._broken
         compartment = self._compartments.get(exchange.service)
         if compartment is None:
             return await call_next(exchange)
@@ -104,18 +102,14 @@ class Bulkhead:
         try:
             response = await call_next(exchange)
         except BaseException:
-            self._leave(compartment)
+            self._left(compartment)
             raise
-        response.on_end(partial(self._leave, compartment))
+        response.on_end(partial(self._left, compartment))
         return response
 
     def _leave(self, compartment: _Tracked, error: BaseException | None = None) -> None:
         compartment.in_flight -= 1
-        try:
-            compartment.core.release()
-        except Exception as mistake:
-            # Of a plugged-in class. Here nobody could catch it; the next exchange shows it to the guard.
-            self._broken = mistake
+        compartment.core.release()
 
     @classmethod
     def prove(cls, options: BulkheadSettings, context: Context) -> None:

@@ -13,16 +13,20 @@ import ctypes
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from types import coroutine
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from lab.model import Exchange, Handler, Response
-from lab.policies import Stage
+from lab.policies import Guard, Stage
 from lab.settings import Section
 
 BOUND = 0.25
 """Seconds that a plugged-in class may keep the event loop in one go."""
+
+IDLE = 20
+"""Looks at nothing after which a watchdog's thread ends; the next thing to be watched starts another."""
 
 T = TypeVar("T")
 
@@ -34,6 +38,8 @@ class PolicyTimeout(BaseException):
 class Watchdog:
     """Interrupts a thread that has been between `begin()` and `end()` for longer than `bound` seconds.
 
+    What happens between `pause()` and `resume()` does not count; nothing is interrupted there.
+
     The interruption is an exception that the interpreter raises in that thread between two bytecodes; where
     the system has signals, one is sent too, since a blocking call such as `time.sleep` only ends for that.
     (On Windows a blocking call is waited for.)
@@ -41,124 +47,208 @@ class Watchdog:
 
     def __init__(self, bound: float = BOUND) -> None:
         self._bound = bound
-        self._lock = threading.Lock()
+        # An interruption may come when the lock is taken and its block not yet entered. Whoever holds it then
+        # for good must be able to go on.
+        self._lock = threading.RLock()
         self._since: float | None = None
+        self._used = 0.0
         self._victim = 0
         self._fired = False
-        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(*arguments)`, watched; raises what it raises, or `PolicyTimeout`."""
+        try:
+            self.begin()
+            try:
+                return function(*arguments)
+            finally:
+                self.end()
+        except PolicyTimeout:
+            self.end()  # once more: it may be what was interrupted
+            raise
+
     def begin(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="policy-watchdog", daemon=True)
-            self._thread.start()
-            with contextlib.suppress(AttributeError, ValueError):  # Windows; or not the main thread
-                if signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, None):
-                    signal.signal(signal.SIGURG, lambda number, frame: None)
-        self._victim = threading.get_ident()
-        self._since = time.monotonic()
+        self._watch(0.0)
+
+    def resume(self) -> None:
+        self._watch(self._used)
+
+    def _watch(self, used: float) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._start()
+            self._victim = threading.get_ident()
+            self._since = time.monotonic() - used
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="policy-watchdog", daemon=True)
+        self._thread.start()
+        with contextlib.suppress(AttributeError, ValueError):  # Windows; or not the main thread
+            if signal.getsignal(signal.SIGURG) in (signal.SIG_DFL, None):
+                signal.signal(signal.SIGURG, lambda number, frame: None)
+
+    def pause(self) -> None:
+        if (since := self._since) is not None:
+            self._used = time.monotonic() - since
+        self.end()
 
     def end(self) -> None:
-        with self._lock:
-            self._since = None
-            if self._fired:
-                self._fired = False
-                # The exception may still be on its way: it must not hit whatever runs next.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._victim), None)
-
-    def stop(self) -> None:
-        self._stopped.set()
+        while True:
+            try:
+                with self._lock:
+                    self._since = None
+                    if not self._fired:
+                        return
+                    self._fired = False
+                    # The exception may still be on its way, and must not hit whatever runs next. It is sent
+                    # once more and caught here.
+                    while True:
+                        _raise_in(self._victim, PolicyTimeout)
+            except PolicyTimeout:
+                pass
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._bound / 4):
+        me, main = threading.get_ident(), threading.main_thread().ident
+        idle = 0
+        while True:
+            time.sleep(self._bound / 4)
             with self._lock:
-                since = self._since
-                if since is None or time.monotonic() - since < self._bound:
+                if self._since is None:
+                    idle += 1
+                    if idle >= IDLE:
+                        self._thread = None
+                        return
+                    continue
+                idle = 0
+                if self._fired and self._victim != main:
+                    # It sits in a blocking call. While the exception waits there, Python 3.11 and 3.12 keep
+                    # all threads on the watch for it: calls get slower, and under a debugger (or coverage)
+                    # do not return. Taking it back does not end that, but catching one does.
+                    self._fired = False
+                    _raise_in(self._victim, _NOTHING)
+                    try:
+                        while True:
+                            _raise_in(me, PolicyTimeout)
+                    except PolicyTimeout:
+                        pass
+                if time.monotonic() - self._since < self._bound:
                     continue
                 self._fired = True
                 self._since = time.monotonic()  # once more after another `bound`, should it be swallowed
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._victim), ctypes.py_object(PolicyTimeout)
-                )
-                if hasattr(signal, "pthread_kill") and self._victim == threading.main_thread().ident:
-                    signal.pthread_kill(self._victim, signal.SIGURG)
+                _raise_in(self._victim, PolicyTimeout)
+                if hasattr(signal, "pthread_kill") and self._victim == main:
+                    signal.pthread_kill(main, signal.SIGURG)
+
+
+_raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+"""Has the interpreter raise an exception in a thread, in place of one that waits there already."""
+_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_NOTHING = ctypes.py_object()
 
 
 @coroutine
-def watched(work: Coroutine[Any, Any, T], watchdog: Watchdog) -> Generator[Any, Any, T]:
-    """Await `work` with each of its steps, from one pause to the next, under the watchdog."""
+def stepwise(
+    begin: Callable[[], Awaitable[T]], before: Callable[[], None], after: Callable[[], None] = lambda: None
+) -> Generator[Any, Any, T]:
+    """Await `begin()`; `before` and `after` are called around each step of it, from one pause to the next."""
+    steps: Any = begin().__await__()
     value: Any = None
     thrown: BaseException | None = None
-    while True:
-        watchdog.begin()
-        try:
-            pause = work.send(value) if thrown is None else work.throw(thrown)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            watchdog.end()
-        value, thrown = None, None
-        try:
-            value = yield pause
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:
-            thrown = error
+    try:
+        while True:
+            before()
+            try:
+                pause = steps.send(value) if thrown is None else steps.throw(thrown)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                after()
+            value, thrown = None, None
+            try:
+                value = yield pause
+            except (
+                BaseException
+            ) as error:  # GeneratorExit too: what `begin()` does at its end is a step as well
+                thrown = error
+    finally:
+        steps.close()
 
 
 class Trial:
-    """A plugged-in stage on trial, with the last good one behind it."""
+    """A plugged-in stage on trial, with the last good one behind it.
+
+    `make` builds the stage; it is given the guard that goes into the stage's `Context`.
+    """
 
     section: ClassVar[str] = ""
 
     def __init__(
         self,
-        stage: Stage,
+        make: Callable[[Guard], Stage],
         fallback: Stage,
         fallback_options: Section,
         failed: Callable[[Trial, BaseException], None],
         watchdog: Watchdog | None = None,
     ) -> None:
-        self.stage = stage
         self.fallback = fallback
         self.fallback_options = fallback_options
         self._failed = failed
         self._watchdog = watchdog or Watchdog()
+        self.stage = make(lambda function: partial(self._attempt, function))
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
+        watchdog = self._watchdog
         answer: Response | None = None
-        downstream: BaseException | None = None
+        raised: BaseException | None = None
 
         async def remember(exchange: Exchange) -> Response:
-            nonlocal answer, downstream
+            nonlocal answer, raised
             try:
                 answer = await call_next(exchange)
             except BaseException as error:
-                downstream = error
+                raised = error
                 raise
             return answer
 
+        async def ask(exchange: Exchange) -> Response:
+            watchdog.pause()  # what the stages further in take is not this one's time
+            try:
+                return await stepwise(partial(remember, exchange), watchdog.pause)
+            finally:
+                watchdog.resume()
+
         try:
-            response = await watched(self.stage(exchange, remember), self._watchdog)
+            response = await stepwise(partial(self.stage, exchange, ask), watchdog.begin, watchdog.end)
             if not isinstance(response, Response):
                 raise TypeError(f"a response was expected, got {type(response).__name__}")
             return response
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            if error is downstream:
+            watchdog.end()  # once more, as above
+            if error is raised:
                 raise  # not this stage's mistake
-            self._watchdog.stop()
             self._failed(self, error)
             if answer is not None:
                 # The service has been asked already; its answer counts, asking again might do harm.
                 return answer
             return await self.fallback(exchange, call_next)
 
+    def _attempt(self, function: Callable[..., T], *arguments: Any) -> T | None:
+        """`function(*arguments)` under the watchdog; a mistake is reported and goes no further: None."""
+        try:
+            return self._watchdog.call(function, *arguments)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._failed(self, error)
+            return None
+
     def snapshot(self) -> dict[str, Any]:
-        return self.stage.snapshot()
+        figures = self._attempt(self.stage.snapshot)
+        return self.fallback.snapshot() if figures is None else figures
 
     def adopt(self, old: Self) -> None:
         self.stage.adopt(old.stage)
@@ -180,15 +270,13 @@ async def bounded(function: Callable[[], T], seconds: float) -> T:
     def run() -> None:
         result: T | None = None
         failure: BaseException | None = None
+        started = time.monotonic()
         try:
-            watchdog.begin()
-            try:
-                result = function()
-            finally:
-                watchdog.end()
+            result = watchdog.call(function)
+            if time.monotonic() - started > seconds:
+                raise PolicyTimeout(f"took longer than {seconds:g} s")
         except BaseException as error:
             failure = RuntimeError(str(error)) if isinstance(error, StopIteration) else error
-        watchdog.stop()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, failure)
 

@@ -319,3 +319,70 @@ async def test_a_whole_cache_core_of_ones_own_is_looked_at_and_serves(tmp_path: 
         assert "Mine has no method" in refused.json()["detail"]
         assert (await put(w, "cache", use=mine(tmp_path, good))).status_code == 200
         assert [(await w.get("/service-a/x")).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]
+
+
+COMPARTMENT = """
+from lab.policies.bulkhead import Semaphore
+
+class Mine(Semaphore):
+    times = 0
+
+    def release(self):
+        self.times += 1
+        if self.times == 3:
+            {mistake}
+        super().release()
+"""
+
+COUNTED = """
+from lab.policies.breaker.consecutive import Consecutive
+
+class Mine(Consecutive):
+    calls = 0
+
+    def success(self, permission, now, duration):
+        self.calls += 1
+        if self.calls == 3:
+            {mistake}
+        super().success(permission, now, duration)
+"""
+
+FULL = TABLE.replace(
+    "self.things[key] = now, entry",
+    "self.things[key] = now, entry\n        if len(self.things) == 3:\n            {mistake}",
+)
+
+
+@pytest.mark.parametrize("mistake", ["raise ValueError('late')", "while True: pass"])
+@pytest.mark.parametrize(
+    ("policy", "text", "name"),
+    [("cache", FULL, "Table"), ("breaker", COUNTED, "Mine"), ("bulkhead", COMPARTMENT, "Mine")],
+    ids=["cache", "breaker", "bulkhead"],
+)
+async def test_a_mistake_made_when_the_body_ends_is_rolled_back_too(
+    tmp_path: Path, policy: str, text: str, name: str, mistake: str
+) -> None:
+    async with world() as w:
+        response = await put(w, policy, use=mine(tmp_path, text.replace("{mistake}", mistake), name))
+        assert response.status_code == 200, response.text
+        answers = [await w.get(f"/service-a/{n}") for n in range(5)]
+        assert [(r.status_code, r.content) for r in answers] == [(200, b"ok")] * 5
+        (event,) = (e for e in w.events if e.get("action") == "rolled_back")
+        assert event["name"] == policy
+        assert event["reason"] == ("ValueError: late" if "late" in mistake else "PolicyTimeout")
+        assert (await w.admin("GET", f"/admin/policies/{policy}")).json()["plugged"] is False
+
+
+@pytest.mark.parametrize("mistake", ["1 / 0", "while True: pass"])
+async def test_figures_that_cannot_be_had_are_a_mistake_like_others(tmp_path: Path, mistake: str) -> None:
+    text = (
+        "from lab.policies.breaker.consecutive import Consecutive\n\n"
+        f"class Mine(Consecutive):\n    def snapshot(self, now):\n        {mistake}\n"
+    )
+    async with world() as w:
+        response = await put(w, "breaker", use=mine(tmp_path, text))
+        assert response.status_code == 200, response.text
+        assert (response.json()["use"], response.json()["plugged"]) == ("consecutive", False)
+        assert (await w.admin("GET", "/admin/snapshot")).status_code == 200
+        (event,) = (e for e in w.events if e.get("action") == "rolled_back")
+        assert event["name"] == "breaker"

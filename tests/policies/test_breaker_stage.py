@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -586,20 +586,36 @@ def test_a_broken_promise_is_named(
     assert str(caught.value) == f"use: mine:Class: {complaint}"
 
 
-async def test_a_mistake_at_the_end_of_a_body_comes_out_at_the_next_exchange(world: World) -> None:
+@pytest.mark.parametrize("gone", [False, True], ids=["at the end", "client gone before the head"])
+async def test_a_permission_is_given_back_under_guard(world: World, gone: bool) -> None:
     class Broken(Consecutive):
         def success(self, permission: Any, now: float, duration: float) -> None:
             raise ZeroDivisionError
 
+        def release(self, permission: Any, now: float) -> None:
+            raise ZeroDivisionError
+
+    caught: list[Exception] = []
+
+    def guard(function: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except ZeroDivisionError as mistake:
+                caught.append(mistake)
+
+        return guarded
+
+    world.context = replace(world.context, guard=guard)
     stage = world.stage(core=Broken)
-    heard: list[str] = []
-    response, _ = await world.send(stage, streaming())
-    response.on_end(lambda error: heard.append("the next one in the row"))
-    response.end()
-    assert heard == ["the next one in the row"]
-    with pytest.raises(ZeroDivisionError):
-        await world.send(stage)
-    assert world.calls == 1
+    if gone:
+        with pytest.raises(asyncio.CancelledError):
+            await world.send(stage, asyncio.CancelledError())
+    else:
+        response, _ = await world.send(stage, streaming())
+        assert not caught
+        response.end()
+    assert len(caught) == 1
 
 
 def test_works_with_the_default_context() -> None:

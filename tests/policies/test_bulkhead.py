@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -230,16 +231,30 @@ def test_a_broken_promise_is_named(monkeypatch: pytest.MonkeyPatch, cls: type[An
     assert str(caught.value) == f"use: mine:Class: {complaint}"
 
 
-async def test_a_mistake_at_the_end_comes_out_at_the_next_exchange() -> None:
+@pytest.mark.parametrize("gone", [False, True], ids=["at the end", "client gone before the head"])
+async def test_a_place_is_given_back_under_guard(gone: bool) -> None:
     class Broken(Semaphore):
         def release(self) -> None:
             raise ZeroDivisionError
 
-    stage = make(core=Broken)
-    heard: list[str] = []
-    response = await send(stage)
-    response.on_end(lambda error: heard.append("the next one in the row"))
-    response.end()
-    assert heard == ["the next one in the row"]
-    with pytest.raises(ZeroDivisionError):
-        await send(stage)
+    caught: list[Exception] = []
+
+    def guard(function: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except ZeroDivisionError as mistake:
+                caught.append(mistake)
+
+        return guarded
+
+    async def leave(exchange: Exchange) -> Response:
+        raise asyncio.CancelledError
+
+    stage = Bulkhead(BulkheadSettings(), Context(services=SERVICES, guard=guard), core=Broken)
+    if gone:
+        with pytest.raises(asyncio.CancelledError):
+            await stage(Exchange("GET", b"/a/x", service="a"), leave)
+    else:
+        (await send(stage)).end()
+    assert len(caught) == 1

@@ -105,7 +105,8 @@ class CircuitBreaker:
         self._wall = context.wall
         self._emit = context.emit
         self._factory = plug.find(options.use, ALGORITHMS) if core is None else core
-        self._broken: Exception | None = None
+        self._ended = context.guard(self._end)
+        self._released = context.guard(self._release)
         self._make()  # a class that cannot be made is reported now, not by the first request
         self._circuits = PerService(context.services, self._circuit)
 
@@ -118,8 +119,6 @@ class CircuitBreaker:
         return _Circuit(service, core, core.state(self._clock()), self._wall())
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
-        if self._broken is not None:
-            raise self._broken
         circuit = self._circuits.get(exchange.service)
         if circuit is None:
             return await call_next(exchange)
@@ -134,7 +133,7 @@ class CircuitBreaker:
         try:
             response = await call_next(exchange)
         except BaseException:
-            self._settle(circuit, core, permission, "neither", 0.0)
+            self._released(circuit, core, permission)
             raise
         duration = self._clock() - now
         verdict = judge(response)
@@ -144,7 +143,10 @@ class CircuitBreaker:
             self._settle(circuit, core, permission, verdict, duration)
         return response
 
-    def _ended(
+    def _release(self, circuit: _Circuit, core: Breaker, permission: Any) -> None:
+        self._settle(circuit, core, permission, "neither", 0.0)
+
+    def _end(
         self, circuit: _Circuit, core: Breaker, permission: Any, duration: float, error: BaseException | None
     ) -> None:
         """The end of a body whose head looked like a success."""
@@ -152,11 +154,7 @@ class CircuitBreaker:
             verdict: Verdict = "success"
         else:
             verdict = "neither" if isinstance(error, asyncio.CancelledError) else "failure"
-        try:
-            self._settle(circuit, core, permission, verdict, duration)
-        except Exception as mistake:
-            # Of a plugged-in class. Here nobody could catch it; the next exchange shows it to the guard.
-            self._broken = mistake
+        self._settle(circuit, core, permission, verdict, duration)
 
     def _settle(
         self, circuit: _Circuit, core: Breaker, permission: Any, verdict: Verdict, duration: float

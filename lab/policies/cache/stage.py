@@ -94,6 +94,7 @@ class Cache:
         self._clock = context.clock
         self._wall = context.wall
         self._emit = context.emit
+        self._received = context.guard(self._receive)
         if core is None:
             core = plug.find(options.use, ALGORITHMS)
         if isinstance(core, type):
@@ -321,15 +322,19 @@ class Cache:
         """Keep the body while it streams to the client; store it when all of it has come."""
         assert response.stream is not None
 
-        def done(body: bytes | None) -> None:
-            self._fetching.discard(flight)
-            self._land(decision.collapse, flight)
-            if body is not None and not flight.void and not _short(length, len(body)):
-                entry.complete(body)
-                self._keep(entry, decision)
-
+        done = partial(self._received, entry, flight, decision, length)
         flight.body = SharedBody(response.stream, self._options.max_body, done)
         response.stream = flight.body.reader()
+
+    def _receive(
+        self, entry: Entry, flight: Flight, decision: Decision, length: bytes | None, body: bytes | None
+    ) -> None:
+        """The body is complete; None: it will not be."""
+        self._fetching.discard(flight)
+        self._land(decision.collapse, flight)
+        if body is not None and not flight.void and not _short(length, len(body)):
+            entry.complete(body)
+            self._keep(entry, decision)
 
     def _keep(self, entry: Entry, decision: Decision) -> None:
         self.core.put(entry)

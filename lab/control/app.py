@@ -78,10 +78,17 @@ class Gateway(FastAPI):
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self.front = install(receive, self.edge, self.settings_in_force.limits)
+            self.front = install(receive, self.edge, self.settings_in_force.limits, self._refused)
             await super().__call__(scope, receive, send)
         else:
             await self.edge(scope, receive, send)
+
+    def _refused(self, client: str, request_id: str, response: Response) -> None:
+        """What could not be read as a request is logged and counted all the same, as far as it is known."""
+        exchange = Exchange("", b"", peer=client, started=self.clock())
+        exchange.request_id = request_id
+        exchange.bytes_out = len(response.content)
+        self.access_log.record(exchange, response.status)
 
     def connections(self) -> dict[str, int]:
         """Open connections of clients by kind; without uvicorn only WebSockets are known."""

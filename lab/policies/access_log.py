@@ -327,9 +327,13 @@ class AccessLog:
         return response
 
     def _finish(self, exchange: Exchange, status: int, error: BaseException | None) -> None:
+        self.tally.in_flight -= 1
+        self.record(exchange, status)
+
+    def record(self, exchange: Exchange, status: int) -> None:
+        """Write the line of an exchange that is over, and count it."""
         now = self._clock()
         seconds = now - exchange.started
-        self.tally.in_flight -= 1
         self.tally.add(exchange, status, seconds, now, exchange.bytes_out)
         # Written out by hand: json.dumps costs three times as much, and only two of the values need quoting.
         line = (

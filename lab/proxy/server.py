@@ -39,6 +39,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Refusals = Callable[[str, str, Response], None]
+"""Hears of an answer that is no application's: the client's address, the request id, the answer."""
+
 logger = logging.getLogger("gateway")
 
 _ABSOLUTE = re.compile(rb"https?://[^/?#@]+(/[^?#]*)?(?:\?([^#]*))?", re.IGNORECASE)
@@ -77,8 +80,12 @@ KEEP_ALIVE = 75.0
 """Seconds that an idle connection is kept: nginx's value, in place of uvicorn's default of 5."""
 
 
-def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> Front | None:
+def install(
+    receive: Any, app: ASGIApp, limits: LimitsSettings, refused: Refusals = lambda *_: None
+) -> Front | None:
     """Make the uvicorn that is just starting speak through `GatewayProtocol`; `app` is what it calls.
+
+    `refused` hears of those who were turned away before there was a request for the application.
 
     `receive` is the lifespan's: under uvicorn it belongs to an object that holds the configuration, and the
     listeners are made after the lifespan's start. uvicorn's access log, its Server and Date fields and its
@@ -97,7 +104,7 @@ def install(receive: Any, app: ASGIApp, limits: LimitsSettings) -> Front | None:
     config.loaded_app = app
     # A value other than uvicorn's default is the wish of whoever started it.
     keep_alive = KEEP_ALIVE if config.timeout_keep_alive == 5 else config.timeout_keep_alive
-    front = Front(app, limits, keep_alive)
+    front = Front(app, limits, keep_alive, refused)
     config.http_protocol_class = partial(GatewayProtocol, front=front)
     config.timeout_graceful_shutdown = limits.drain
     return front
@@ -132,8 +139,11 @@ class Front:
 
     sweep = 0.5
 
-    def __init__(self, app: ASGIApp, limits: LimitsSettings, keep_alive: float) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: LimitsSettings, keep_alive: float, refused: Refusals = lambda *_: None
+    ) -> None:
         self.app = app
+        self.refused = refused
         self.limits = limits
         self.keep_alive = keep_alive
         self.connections: set[GatewayProtocol] = set()
@@ -528,9 +538,11 @@ class GatewayProtocol(asyncio.Protocol):
     def _answer_and_go(self, response: Response) -> None:
         if self.lost:
             return
+        name = secrets.token_hex(16)
+        self.front.refused(self.client[0] if self.client else "", name, response)
         headers = [
             *response.headers,
-            (b"x-request-id", secrets.token_hex(16).encode()),
+            (b"x-request-id", name.encode()),
             (b"date", date()),
             (b"connection", b"close"),
         ]

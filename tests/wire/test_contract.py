@@ -451,6 +451,18 @@ def test_the_log_stays_json_whatever_the_path(gateway: Gateway, service: Service
     assert gateway.entry('a"b\\c')["path"] == f'/{service.name}/"}}\\{{'
 
 
+def test_what_is_no_request_is_logged_and_counted_too(gateway: Gateway) -> None:
+    client = gateway.client()
+    client.send(b"GET /service-a/x HTTP/1.1\r\nno field\r\n\r\n")
+    answer = client.answer()
+    assert answer.status == 400
+    entry = gateway.entry(answer[b"x-request-id"].decode())
+    assert list(entry) == ENTRY
+    assert (entry["status"], entry["method"], entry["path"], entry["service"]) == (400, "", "", "")
+    assert (entry["client"], entry["bytes_out"]) == ("127.0.0.1", len(answer.body))
+    assert b'gateway_requests_total{method="OTHER",service="",status="400"}' in gateway.get("/metrics").body
+
+
 NAMES = {
     "gateway_requests_total": {"method", "service", "status"},
     "gateway_request_duration_seconds_bucket": {"method", "service", "le"},

@@ -224,8 +224,8 @@ async def test_a_function_that_blocks_for_good_is_left_behind() -> None:
 
     before = set(threading.enumerate())
     with pytest.raises(PolicyTimeout, match="did not come back"):
-        await bounded(wait, 0.02)
-    assert entered.is_set()
+        await bounded(wait, 0.2)
+    assert await asyncio.to_thread(entered.wait, 10)
     block.set()
     for thread in set(threading.enumerate()) - before:
         if thread.name == "policy-trial":

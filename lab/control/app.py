@@ -66,7 +66,7 @@ class Gateway(FastAPI):
             except PlugError as error:
                 raise ConfigError(f"{stage.section}.{error}") from None
         forward = Forward(self.services, settings.limits, clock, settings.admin.token)
-        handler, slots = compose(stages, forward)
+        handler, slots = compose(stages, forward.__call__)
         outer, _ = compose([stage for stage in stages if getattr(stage, "always", False)], _refuse)
         self.policies = Policies(slots, settings, context, self.feed.emit)
         self.access_log = next(stage for stage in stages if isinstance(stage, AccessLog))
@@ -78,7 +78,7 @@ class Gateway(FastAPI):
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self.front = install(receive, self.edge, self.settings_in_force.limits, self._refused)
+            self.front = install(receive, self.edge.__call__, self.settings_in_force.limits, self._refused)
             await super().__call__(scope, receive, send)
         else:
             await self.edge(scope, receive, send)

@@ -37,7 +37,7 @@ class RequestId:
         self._bits = random.Random(random.SystemRandom().getrandbits(256)).getrandbits
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
-        exchange.request_id = shown(exchange.headers) or f"{self._bits(128):032x}"
+        exchange.request_id = shown(exchange.headers) or self._bits(128).to_bytes(16, "big").hex()
         response = await call_next(exchange)
         response.headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         return response

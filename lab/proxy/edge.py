@@ -10,8 +10,9 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from lab.model import NO_BODY, Body, Clock, Exchange, Handler, Headers, Response, problem
@@ -41,6 +42,35 @@ def normalise(raw_path: bytes) -> str:
     if "%" in path:
         path = _UNRESERVED.sub(lambda match: chr(int(match[0][1:], 16)), path)
     return path
+
+
+class Target(NamedTuple):
+    """What a request's raw path says, read once."""
+
+    path: str
+    """For the policies: escapes of unreserved characters decoded."""
+    first: str
+    """The first segment, which names the service."""
+    rest: bytes
+    """The raw path after it: what the service is asked for."""
+    ambiguous: bool
+    """Whether it may be matched here as one path and read by the service as another."""
+
+
+def read_target(raw_path: bytes) -> Target:
+    path = normalise(raw_path)
+    slash = raw_path.find(b"/", 1)
+    return Target(
+        path,
+        path[1:].partition("/")[0],
+        raw_path[slash:] if slash > 0 else b"/",
+        ("/." in path or "%" in path or "\\" in path) and _DOTS.search(path) is not None,
+    )
+
+
+_read_again = lru_cache(maxsize=1000)(read_target)
+"""The same few paths are asked for over and over. Long ones are read anew: they would fill the memory."""
+_SHORT = 256
 
 
 class Edge:
@@ -106,8 +136,7 @@ class Edge:
         raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
         kind = "websocket" if scope["type"] == "websocket" else "http"
         peer = scope.get("client")
-        path = normalise(raw_path)
-        first = path[1:].partition("/")[0]
+        path, first, rest, ambiguous = (_read_again if len(raw_path) < _SHORT else read_target)(raw_path)
         exchange = Exchange(
             scope.get("method", "GET"),
             raw_path,
@@ -122,12 +151,10 @@ class Edge:
         )
         if first in self._services:
             exchange.service = first
-            slash = raw_path.find(b"/", 1)
-            exchange.rest = raw_path[slash:] if slash > 0 else b"/"
+            exchange.rest = rest
         refusal = self._read_head(exchange, receive)
         if refusal is None:
-            if ("/." in path or "%" in path or "\\" in path) and _DOTS.search(path):
-                # Matched here as one path and read by the service as another: refused instead of guessed.
+            if ambiguous:  # refused instead of guessed
                 refusal = _bad("a path with '.' or '..' segments is ambiguous; send it resolved")
             if not raw_path.startswith(b"/") and (raw_path, exchange.method) != (b"*", "OPTIONS"):
                 refusal = _bad("the target must be a path")

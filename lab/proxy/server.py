@@ -415,7 +415,7 @@ class GatewayProtocol(asyncio.Protocol):
         path = raw_path.decode("ascii")
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": _ASGI,
             "http_version": version,
             "server": self.server,
             "client": self.client,
@@ -643,6 +643,8 @@ class GatewayProtocol(asyncio.Protocol):
         elif self.state == State.ANSWER:
             self.deadline = math.inf
 
+
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 _NAMES = {408: "request-timeout", 414: "target-too-long", 431: "head-too-large"}
 

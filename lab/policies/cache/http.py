@@ -84,7 +84,7 @@ class HttpCache:
                 exchange.identity,
                 seen.get(b"authorization"),
                 seen.get(b"x-api-key"),
-                fields.selecting(known, exchange),
+                fields.selecting(known, exchange) if known else (),
             ),
             conditions=entry.validators if entry is not None else None,
             if_error=max(self.stale_if_error, fields.seconds(wants, "stale-if-error") or 0),

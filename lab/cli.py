@@ -113,12 +113,16 @@ def lab(ctx: click.Context) -> int | None:
 def test(arguments: tuple[str, ...]) -> int:
     """Run the lab's own tests; ARGUMENTS go to pytest.
 
-    The whole suite runs in two processes; as soon as tests are named or pytest is to talk to the terminal, it
-    runs in one.
+    The whole suite runs in several processes; as soon as tests are named or pytest is to talk to the
+    terminal, it runs in one.
     """
     os.chdir(bootstrap.ROOT)
-    # A file's tests stay together: they share servers.
-    parallel = ["-n", "2", "--dist", "loadfile"] if runs_whole_suite(arguments) else []
+    # Hundreds of processes would compile the same files again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Half of the time is waiting. Tests that share a server are neighbours, and stay so but for the last few.
+    parallel = ["-n", "4" if os.cpu_count() != 1 else "2", "--dist", "worksteal"]
+    if not runs_whole_suite(arguments):
+        parallel = []
     return bootstrap.replace_process([sys.executable, "-m", "pytest", *parallel, *arguments])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,15 +212,15 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-TWO = ["-n", "2", "--dist", "loadfile"]
+SEVERAL = ["-n", "4" if os.cpu_count() != 1 else "2", "--dist", "worksteal"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "parallel"),
     [
-        ([], TWO),
-        (["-q"], TWO),
-        (["-x", "--durations=5"], TWO),
+        ([], SEVERAL),
+        (["-q"], SEVERAL),
+        (["-x", "--durations=5"], SEVERAL),
         (["tests/test_cli.py"], []),
         (["-k", "cli"], []),
         (["-n0"], []),

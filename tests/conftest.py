@@ -22,6 +22,11 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("repeatable")
 
+# What is set for whoever runs the tests is not meant for what the tests start.
+for name in list(os.environ):
+    if name.startswith(("GATEWAY_", "LAB_", "UVICORN_")) or name in ("PYTEST_ADDOPTS", "WEB_CONCURRENCY"):
+        del os.environ[name]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

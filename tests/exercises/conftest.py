@@ -22,7 +22,7 @@ class Clone:
         self.environ = {**os.environ, "LAB_HOME": str(self.home), "COLUMNS": "100", "PYTHONUTF8": "1"}
         # Installed plugins that the exercises do not use take longer to load than the checks to run.
         self.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "FORCE_COLOR"):
+        for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "FORCE_COLOR", "PY_COLORS"):
             self.environ.pop(name, None)
 
     def folder(self, name: str) -> Path:

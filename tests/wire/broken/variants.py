@@ -82,9 +82,8 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
         "row_20_one",
         (
             "proxy/cycle.py",
-            'out += (b"content-length", b": ", length, b"\\r\\n")',
-            'out += (b"content-length", b": ", length, b"\\r\\n", b"transfer-encoding", b": ", b"chunked",'
-            ' b"\\r\\n")',
+            'lines.append(b"content-length: " + length)',
+            'lines += (b"content-length: " + length, b"transfer-encoding: chunked")',
         ),
     ),
     21: (

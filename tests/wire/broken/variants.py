@@ -83,7 +83,9 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
         (
             "proxy/cycle.py",
             'lines.append(b"content-length: " + length)',
-            'lines += (b"content-length: " + length, b"transfer-encoding: chunked")',
+            'lines.append(b"content-length: " + length)\n'
+            '            if b"x-gateway-service" in dict(headers):\n'
+            '                lines.append(b"transfer-encoding: chunked")',
         ),
     ),
     21: (

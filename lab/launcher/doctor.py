@@ -165,9 +165,8 @@ def scenario() -> Iterator[Finding]:
     elif found == "gone":
         yield Finding("note", "scenarios", f"{undo.path()} is of a lab that is gone", "lab doctor --fix")
     else:
-        yield Finding(
-            "ok", "scenarios", "one is being played" if found == "playing" else "none left anything"
-        )
+        seen = "one is being played" if found == "playing" else "none left its settings behind"
+        yield Finding("ok", "scenarios", seen)
 
 
 def environment() -> Iterator[Finding]:

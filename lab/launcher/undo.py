@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Before:
     url: str
     policies: dict[str, Any]
     services: dict[str, Any]
+    held: list[str] = field(default_factory=list)
+    """Services whose breaker was not closed even then; what it was is not for us to end."""
     pid: int = 0
     """The runner that is playing; as long as it lives, its changes are none of ours."""
     born: float = 0.0
@@ -78,8 +80,28 @@ def forget(folder: Path | None = None) -> None:
     path(folder).unlink(missing_ok=True)
 
 
+async def now(url: str, control: Control) -> Before:
+    """How the gateway at `url` is set at this moment."""
+    held = not_closed(await control("GET", "/snapshot"))
+    return Before(url, await control("GET", "/policies"), await control("GET", "/services"), held)
+
+
+def settings_of(policy: dict[str, Any]) -> dict[str, Any]:
+    """Of what the admin API says of a policy, that which can be set."""
+    return {key: policy[key] for key in ("enabled", "use", "options") if policy[key] is not None}
+
+
+def not_closed(snapshot: dict[str, Any]) -> list[str]:
+    """The services whose breakers refuse or probe."""
+    states = {name: each.get("breaker", {}).get("state") for name, each in snapshot["services"].items()}
+    return [name for name, state in states.items() if state not in ("closed", None)]
+
+
 async def restore(before: Before, control: Control) -> None:
-    """Set the policies and services as they were. Does what it can, then raises the first `UserError`."""
+    """Set the policies and services as they were, and close breakers that were closed.
+
+    Does what it can, then raises the first `UserError`.
+    """
     first: UserError | None = None
 
     async def put(method: str, path: str, body: Any = None) -> None:
@@ -89,14 +111,20 @@ async def restore(before: Before, control: Control) -> None:
         except UserError as error:
             first = first or error
 
+    policies = await control("GET", "/policies")
     for name, policy in before.policies.items():
-        kept = {key: policy[key] for key in ("enabled", "use", "options") if policy[key] is not None}
-        await put("PUT", f"/policies/{name}", kept)
-    for name in await control("GET", "/services"):
-        if name not in before.services:
-            await put("DELETE", f"/services/{name}")
+        if settings_of(policy) != settings_of(policies[name]):
+            await put("PUT", f"/policies/{name}", settings_of(policy))
+    services = await control("GET", "/services")
+    for name in services.keys() - before.services.keys():
+        await put("DELETE", f"/services/{name}")
     for name, settings in before.services.items():
-        await put("PUT", f"/services/{name}", settings)
+        if settings != services.get(name):
+            await put("PUT", f"/services/{name}", settings)
+    for name in not_closed(await control("GET", "/snapshot")):
+        if name in before.services and name not in before.held:
+            await put("PUT", f"/breakers/{name}", {"state": "closed"})
+            await put("PUT", f"/breakers/{name}", {"state": "auto"})
     if first is not None:
         raise first
 

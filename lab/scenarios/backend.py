@@ -40,7 +40,6 @@ class Backend:
         self.seconds = seconds
         self.queue = queue
         self.breaks_at = breaks_at
-        self.crashed = False
         self.status = status
         """What it answers; 500 or more is a failing service."""
         self.cache_control = cache_control
@@ -56,6 +55,7 @@ class Backend:
         self.busy = 0
         self.url = ""
         self._line: list[asyncio.Future[None]] = []
+        self._crash = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -72,6 +72,14 @@ class Backend:
                 first += 1
             most = max(most, last - first + 1)
         return most
+
+    def crash(self) -> None:
+        """End it: who is inside is cut off, and so is everybody who comes later."""
+        self._crash.set()
+
+    @property
+    def crashed(self) -> bool:
+        return self._crash.is_set()
 
     @property
     def waiting(self) -> int:
@@ -125,7 +133,7 @@ class Backend:
         self.arrived[path] += 1
         self.moments.append(asyncio.get_running_loop().time())
         if self.breaks_at is not None and self.busy + self.waiting >= self.breaks_at:
-            self.crashed = True
+            self.crash()
             return None
         if self.busy >= self.workers:
             if self.queue is not None and len(self._line) >= self.queue:
@@ -142,12 +150,16 @@ class Backend:
             self.busy += 1
         self.most = max(self.most, self.busy)
         try:
-            await asyncio.sleep(self.seconds)
+            async with asyncio.timeout(self.seconds):
+                await self._crash.wait()
+            return None
+        except TimeoutError:
+            pass  # the work is done
         finally:
             self._hand_over()
         self.done += 1
         self.wasted += reader.at_eof()
-        return None if self.crashed else self.status
+        return self.status
 
     def _hand_over(self) -> None:
         """The worker's place goes to the first in line."""

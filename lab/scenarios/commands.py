@@ -134,7 +134,9 @@ def _described(scenario: Scenario) -> dict[str, object]:
     "--cure", type=click.Choice(list(CURES)), default="both", help="Without, with, or both (default)."
 )
 @click.option("--attach", is_flag=True, help="Play on the gateway that runs instead of starting one.")
-@click.option("--ask", is_flag=True, help="Ask the questions first and wait for a key after each.")
+@click.option(
+    "--ask", is_flag=True, help="Ask its questions first, a key after each; answer them at the end."
+)
 @click.option(
     "--without",
     type=click.Choice(["faults", "policies", "load"]),
@@ -165,6 +167,8 @@ def run(name: str, cure: str, attach: bool, ask: bool, without: tuple[str, ...],
         click.echo(json.dumps(verdict.document(), indent=2))
     else:
         _conclude(verdict)
+        if ask:
+            _answer(scenario)
     return 0 if verdict.ok else 1
 
 
@@ -172,6 +176,11 @@ def _ask(scenario: Scenario) -> None:
     for question in scenario.questions:
         click.echo("\n" + wrapped(question.ask, "  ? "))
         click.pause("    Your guess, then any key …")
+
+
+def _answer(scenario: Scenario) -> None:
+    for question in scenario.questions:
+        click.echo("\n" + wrapped(question.ask, "  ? "))
         click.echo(wrapped(question.answer, "    "))
 
 

@@ -136,9 +136,7 @@ class Play:
 
     async def _written_down(self) -> undo.Before:
         """How the gateway is set now, also on disk where it outlives us."""
-        before = undo.Before(
-            self.url, await self.control("GET", "/policies"), await self.control("GET", "/services")
-        )
+        before = await undo.now(self.url, self.control)
         if self._folder is not None:
             undo.write(before, self._folder)
         return before

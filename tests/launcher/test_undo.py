@@ -40,7 +40,12 @@ def change(folder, **values):
 @pytest.fixture
 def gateway():
     with respx.mock(base_url=URL, assert_all_called=False) as router:
-        router.get("/admin/services").respond(json={"service-a": {}, "shop": {}})
+        now = {"cache": {"enabled": False, "use": "ttl", "options": {"ttl": 5.0}, "state": {"hits": 3}}}
+        router.get("/admin/policies", name="policies").respond(json=now)
+        router.get("/admin/services", name="services").respond(json={"service-a": {}, "shop": {}})
+        states = {"service-a": "half_open", "service-b": "open", "shop": "open"}
+        services = {name: {"breaker": {"state": state}} for name, state in states.items()}
+        router.get("/admin/snapshot", name="snapshot").respond(json={"services": services})
         router.put("/admin/policies/cache", name="cache").respond(json={})
         router.route().respond(json={})
         yield router
@@ -48,21 +53,36 @@ def gateway():
 
 async def test_it_is_put_back_once(folder, gateway):
     assert await undo.leftover(folder)
-    asked = [(call.request.method, call.request.url.path) for call in gateway.calls]
-    assert asked == [
-        ("PUT", "/admin/policies/cache"),
-        ("GET", "/admin/services"),
-        ("DELETE", "/admin/services/shop"),
-        ("PUT", "/admin/services/service-a"),
+    assert changes(gateway) == [
+        ("PUT", "/admin/policies/cache", {"enabled": True, "use": "http", "options": {"ttl": 30.0}}),
+        ("DELETE", "/admin/services/shop", None),
+        ("PUT", "/admin/services/service-a", BEFORE.services["service-a"]),
+        ("PUT", "/admin/breakers/service-a", {"state": "closed"}),
+        ("PUT", "/admin/breakers/service-a", {"state": "auto"}),
     ]
-    assert json.loads(gateway.calls[0].request.content) == {
-        "enabled": True,
-        "use": "http",
-        "options": {"ttl": 30.0},
-    }
     assert gateway.calls[0].request.headers["Authorization"] == "Bearer secret"
     assert not undo.path(folder).exists()
     assert not await undo.leftover(folder)
+
+
+def changes(gateway):
+    """What was asked of the gateway beside questions."""
+    requests = [call.request for call in gateway.calls if call.request.method != "GET"]
+    return [(r.method, r.url.path, json.loads(r.content) if r.content else None) for r in requests]
+
+
+async def test_what_is_as_it_was_is_left_alone(folder, gateway):
+    gateway["policies"].respond(json=BEFORE.policies)
+    gateway["services"].respond(json=BEFORE.services)
+    gateway["snapshot"].respond(json={"services": {"service-a": {"breaker": {"state": "closed"}}}})
+    assert await undo.leftover(folder)
+    assert changes(gateway) == []
+
+
+async def test_a_breaker_that_was_open_before_stays(folder, gateway):
+    change(folder, held=["service-a"])
+    assert await undo.leftover(folder)
+    assert not any("breakers" in path for _, path, _ in changes(gateway))
 
 
 async def test_a_stack_that_was_started_anew_is_left_alone(folder, gateway):
@@ -91,7 +111,7 @@ async def test_what_can_be_put_back_is_even_where_something_cannot(folder, gatew
     gateway["cache"].respond(422, text="no")
     with pytest.raises(UserError, match="422"):
         await undo.leftover(folder)
-    assert gateway.calls[-1].request.url.path == "/admin/services/service-a"
+    assert ("PUT", "/admin/services/service-a", BEFORE.services["service-a"]) in changes(gateway)
     assert undo.path(folder).exists()
 
 

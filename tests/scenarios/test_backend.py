@@ -46,9 +46,10 @@ async def test_work_goes_on_for_clients_that_have_gone():
 
 
 async def test_one_too_many_at_a_time_ends_it():
-    async with Backend(seconds=0.2, breaks_at=2) as backend:
-        assert {outcome.status for outcome in await ask(backend, 3)} == {None}
+    async with Backend(seconds=60, breaks_at=2) as backend:
+        assert {outcome.failure for outcome in await ask(backend, 3)} == {"reset"}  # at once, for all
         assert backend.crashed
+        assert backend.done == 0
         assert (await ask(backend, path="/health"))[0].failure == "reset"
 
 

@@ -100,7 +100,7 @@ def test_the_exit_status_says_whether_all_came_true(home, monkeypatch, capsys, w
 def test_what_is_told(home, monkeypatch, capsys):
     monkeypatch.setenv("LAB_HOME", str(home))
     monkeypatch.setattr(play, "LINGER", 0.0)
-    assert main(["run", "partial-outage", "--attach"]) == 0
+    assert main(["run", "partial-outage", "--attach", "--ask"]) == 0
     told = capsys.readouterr().out
     scenario = table.load("partial-outage")
     assert all(len(line) <= 100 for line in told.splitlines())
@@ -110,7 +110,14 @@ def test_what_is_told(home, monkeypatch, capsys):
         assert all(expect.what in told for step in scenario.script(cured) for expect in step.expect)
     [table_row] = [line for line in told.splitlines() if "requests for healthy shards that" in line]
     assert table_row.split()[-1] == "45"
-    assert "7 of 7 expectations came true" in told
+    asked, played, rest = " ".join(told.split()).partition("without the cure")
+    middle, counted, answered = rest.partition("7 of 7 expectations came true")
+    assert played
+    assert counted
+    for question in scenario.questions:
+        assert question.ask in asked
+        assert question.answer in answered
+        assert question.answer not in asked + middle
 
 
 SHORT = """

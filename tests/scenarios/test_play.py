@@ -31,14 +31,17 @@ async def test_everything_is_put_back(stack):
         await play.policy("rate_limit", options={"limit": 77})
         await play.fault("service-a", "latency", ms=1)
         await play.service("further", url=play.address("service-a"))
+        await play.control("PUT", "/breakers/service-a", {"state": "open"})
     async with play.on(SCENARIO):
         seen.append((await play.control("GET", "/policies"), await play.control("GET", "/services")))
         faults = await play.faults.list()
+        breaker = (await play.control("GET", "/snapshot"))["services"]["service-a"]["breaker"]
     for policies, _ in seen:
         for policy in policies.values():
             del policy["state"]
     assert seen[0] == seen[1]
     assert faults == {"service-a": [], "service-b": []}
+    assert (breaker["state"], breaker["forced"]) == ("closed", False)
 
 
 async def test_its_beginning_and_its_end_are_told(stack):

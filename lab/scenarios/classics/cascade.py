@@ -62,7 +62,7 @@ async def crowd(play: Play, tag: str, rounds: int) -> None:
 
 
 async def kill_one(play: Play) -> None:
-    play.strike(lambda: setattr(play.backends["replica-1"], "crashed", True))
+    play.strike(play.backends["replica-1"].crash)
     await crowd(play, "after", 5)
     await play.measure(ALIVE, lambda r: sum(not backend.crashed for backend in play.backends.values()))
     await play.measure(GOOD, lambda r: r.good("after"))

@@ -81,7 +81,7 @@ SCENARIO = Scenario(
     ),
     cure="a cache of a few seconds in front of the shards",
     source="R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013",
-    look_at="Overview: upstream calls of shard-0 and shard-1. Cache: the hits of one entry.",
+    look_at="Overview: requests that take seconds, services asked less. Cache: the hits of one entry.",
     policies=policies,
     script=script,
     contrast=[

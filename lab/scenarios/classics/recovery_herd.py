@@ -12,6 +12,8 @@ from lab.scenarios.play import Play
 FAILURES, OPEN_FOR, PROBES = 5, 1.0, 2
 HERD, BEARABLE = 60, 10
 """Clients that wait, and requests at a time that the cold service survives."""
+COLD = 1.0
+"""Seconds that a request takes it at first: more than a crowd needs to arrive, also on a busy machine."""
 INSIDE = "requests that met the cold service"
 
 
@@ -30,7 +32,7 @@ async def fail(play: Play) -> None:
 async def come_back(play: Play) -> None:
     """It answers again, slowly at first, and a crowd at once is more than it can bear."""
     shop = play.backends["shop"]
-    shop.status, shop.seconds = 200, 0.4
+    shop.status, shop.seconds = 200, COLD
     play.strike(lambda: setattr(shop, "breaks_at", BEARABLE))
     before = shop.total
     if play.cured:

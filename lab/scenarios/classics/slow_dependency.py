@@ -7,7 +7,9 @@ from typing import Any
 
 from lab.scenarios.model import Contrast, Expect, Question, Scenario, Step
 from lab.scenarios.play import Play
+from lab.scenarios.recording import Recording
 
+SHOP = "service-a"
 POOL, SLOW, FAST = 10, 40, 6
 PLACES = 8
 GOOD = "fast requests that were answered"
@@ -19,15 +21,14 @@ def policies(cured: bool) -> dict[str, dict[str, Any]]:
 
 async def start(play: Play) -> None:
     """The same service behind one pool; with the cure, its slow part has a compartment of its own."""
-    url = play.address("service-a")
-    await play.service("shop", url=url, pool=POOL, retries=0, timeout=10)
-    await play.service("reports", url=url, pool=POOL, retries=0, timeout=10)
-    await play.burst(5, "/shop/items/{n}", "before")
+    await play.service(SHOP, pool=POOL, retries=0, timeout=10)
+    await play.service("reports", url=play.address(SHOP), pool=POOL, retries=0, timeout=10)
+    await play.burst(5, f"/{SHOP}/items/{{n}}", "before")
 
 
 async def slow_down(play: Play) -> None:
-    await play.fault("service-a", "latency", ms=6000, path="/users")
-    reports, places = ("reports", PLACES) if play.cured else ("shop", POOL)
+    await play.fault(SHOP, "latency", ms=6000, path="/users")
+    reports, places = ("reports", PLACES) if play.cured else (SHOP, POOL)
     play.meanwhile(play.burst(SLOW, f"/{reports}/users", "slow"))
     await play.until(
         "a full pool", lambda r: r.state["services"][reports]["pool"]["in_use"] >= places, within=4
@@ -35,8 +36,14 @@ async def slow_down(play: Play) -> None:
 
 
 async def ask(play: Play) -> None:
-    await play.burst(FAST, "/shop/items/{n}", "fast", timeout=1.5)
+    await play.burst(FAST, f"/{SHOP}/items/{{n}}", "fast", timeout=1.5)
     await play.measure(GOOD, lambda r: r.good("fast"))
+
+
+def pool(recording: Recording) -> dict[str, int]:
+    """The shop's connections as they were last seen."""
+    found: dict[str, int] = recording.state["services"][SHOP]["pool"]
+    return found
 
 
 def script(cured: bool) -> Sequence[Step]:
@@ -51,15 +58,17 @@ def script(cured: bool) -> Sequence[Step]:
     else:
         full = [
             Expect(
-                "all connections are taken", lambda r: r.state["services"]["shop"]["pool"]["in_use"] == POOL
+                "all connections are taken", lambda r: r.state["services"][SHOP]["pool"]["in_use"] == POOL
             ),
-            Expect(
-                "and the rest waits for one", lambda r: r.state["services"]["shop"]["pool"]["waiting"] > 0
-            ),
+            Expect("and the rest waits for one", lambda r: r.state["services"][SHOP]["pool"]["waiting"] > 0),
         ]
         asked = [Expect("no fast request is answered in time", lambda r: r.count("fast", "timeout") == FAST)]
     return [
-        Step("A shop whose pages are fast.", start, [Expect("they are", lambda r: r.good("before") == 5)]),
+        Step(
+            "Service A is a shop whose pages are fast.",
+            start,
+            [Expect("they are", lambda r: r.good("before") == 5)],
+        ),
         Step(f"Its reports become slow: six seconds each. {SLOW} are asked for.", slow_down, full),
         Step(f"{FAST} clients want an ordinary page and have a second and a half to wait.", ask, asked),
     ]
@@ -75,7 +84,7 @@ SCENARIO = Scenario(
     ),
     cure=f"bulkhead: the slow part is a service of its own, with {PLACES} places, and nobody queues",
     source="M. Nygard, Release It!, ch. 5 (bulkheads); B. Maurer, Fail at Scale, ACM Queue 2015",
-    look_at="Overview: the pool of the service, in use and waiting.",
+    look_at="Overview: the pool of service A, in use and waiting.",
     policies=policies,
     script=script,
     contrast=[Contrast("the bulkhead keeps the fast part afloat", lambda off, on: on[GOOD] > off[GOOD])],

@@ -95,7 +95,7 @@ SCENARIO = Scenario(
     ),
     cure="stale-if-error in the cache, and retries",
     source="RFC 5861, section 4; SRE book, ch. 22 (graceful degradation)",
-    look_at="Processes: the restart. Overview: the total 'stale'.",
+    look_at="Processes: the restart. Cache: the figure 'stale'.",
     policies=policies,
     script=script,
     contrast=[Contrast("the errors are gone", lambda off, on: on[FAILED] == 0 < off[FAILED])],

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_DEPTH = 50
-MAX_VALUES = 1_000_000
+MAX_VALUES = 100_000
 
 
 class NotPlain(Exception):
@@ -131,7 +131,7 @@ class _Packer:
     def __call__(self, value: Any, depth: int) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise NotPlain("it holds more than a million values")
+            raise NotPlain("it holds more than a hundred thousand values")
         if depth > MAX_DEPTH:
             raise NotPlain(f"it is nested more than {MAX_DEPTH} deep")
         kind = type(value)

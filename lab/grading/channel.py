@@ -20,6 +20,10 @@ Callback = Callable[[list[Any]], Awaitable[Message]]
 
 LARGEST = 8 << 20
 """Bytes of one message."""
+MOST_BYTES = 64 << 20
+"""Of all that comes in a conversation: what a check lets wait stays in memory."""
+MOST_PARTS = 1_000_000
+"""Lists, entries and values of one message; as Python's objects they take fifty times the room."""
 MOST_CALLS = 2_000
 """Callbacks that a submission may have under way at once."""
 PASSES = 60
@@ -48,6 +52,7 @@ class RemoteChannel:
         self._sock.setblocking(False)
         self._deadline = time.monotonic() + seconds
         self._buffer = bytearray()
+        self._got = 0
         self._next = 0
         self._pending: dict[int, asyncio.Future[Message] | None] = {}
         """Questions without an answer yet; None: whoever asked is blocked until it comes."""
@@ -165,6 +170,9 @@ class RemoteChannel:
         if not chunk:
             self._over("closed", "the connection to it is gone")
         self._buffer += chunk
+        self._got += len(chunk)
+        if self._got > MOST_BYTES:
+            self._over("broken", f"it sent more than {MOST_BYTES >> 20} MiB")
         while len(self._buffer) >= 4:
             (length,) = struct.unpack_from(">I", self._buffer)
             if length > LARGEST:
@@ -173,6 +181,8 @@ class RemoteChannel:
                 return
             data = bytes(self._buffer[4 : 4 + length])
             del self._buffer[: 4 + length]
+            if data.count(b",") + data.count(b"[") + data.count(b"{") > MOST_PARTS:
+                self._over("broken", f"it sent a message of more than {MOST_PARTS} parts")
             try:
                 message = json.loads(data, parse_constant=refuse)
             except (ValueError, RecursionError):

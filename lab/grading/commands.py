@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +40,13 @@ from lab.grading.verdict import Class
     "--seed", type=click.IntRange(0), help="What the checks' random input is made from. [default: by chance]"
 )
 @click.option("--no-similarity", is_flag=True, help="Do not look for submissions that are alike.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="What submissions are shut in by: all that the system has, or nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All verdicts as one JSON document on standard output.")
 def grade(
     paths: tuple[Path, ...],
@@ -51,21 +57,20 @@ def grade(
     resume: bool,
     seed: int | None,
     no_similarity: bool,
+    isolation: str,
     as_json: bool,
 ) -> int:
     """Grade submissions: files, folders, archives (zip, tar), or a folder of many of these.
 
     Exit status 0 where every submission has all points, 1 where one has not.
     """
-    if not hasattr(os, "fork"):
-        raise UserError(
-            "grading needs a system that can fork, such as Linux or macOS: on Windows run it in WSL"
-        )
     chosen = chosen_formats(formats, out)
     if resume and out is None:
         raise UserError("--resume takes up what is in a folder: name it with --out")
-    if out is None and set(chosen) - {"text"} and (len(chosen) > 1 or as_json):
-        raise UserError("several reports need a folder: name it with --out")
+    if out is None and as_json and formats is not None:
+        raise UserError(
+            "--json and --format both go to standard output: name a folder for the reports with --out"
+        )
     wanted = find(exercise) if exercise else None
     with tempfile.TemporaryDirectory(prefix="lab-intake-") as folder:
         job = run.Run(
@@ -78,6 +83,7 @@ def grade(
             seed=seed,
             resume=resume,
             similarity=not no_similarity,
+            isolation=isolation,
         )
         try:
             result = with_progress(job)
@@ -90,7 +96,7 @@ def grade(
     if as_json:
         print(json.dumps([verdict.data() for verdict in result.verdicts], indent=2))
     elif out is None:
-        sys.stdout.write(only(result, chosen[0]))
+        sys.stdout.write(shown(result, chosen))
     else:
         print(
             reports.text.table(result) if len(result.verdicts) > 1 else reports.text.one(result.verdicts[0])
@@ -98,6 +104,9 @@ def grade(
         print(f"\n{len(written)} reports in {out}")
         for note in result.notes:
             print(f"note: {note}")
+    if job.not_graded:
+        names = ", ".join(job.not_graded)
+        raise UserError(f"not graded, the others are: {names}; their reports say why, --resume tries again")
     return 0 if all(verdict.points == verdict.maximum for verdict in result.verdicts) else 1
 
 
@@ -114,8 +123,15 @@ def chosen_formats(given: str | None, out: Path | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def shown(result: Class, formats: list[str]) -> str:
+    """Reports for standard output; several have their files' names above them."""
+    if len(formats) == 1:
+        return only(result, formats[0])
+    return "\n".join(f"==> {reports.file_of(name)} <==\n{only(result, name)}" for name in formats)
+
+
 def only(result: Class, format_: str) -> str:
-    """One report on standard output."""
+    """One report."""
     if format_ in reports.WHOLE:
         return reports.WHOLE[format_][1](result)
     document = reports.EACH[format_][1]

@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.exercises import kit
 from lab.exercises.catalog import Exercise
 from lab.grading.channel import RemoteChannel
-from lab.grading.sandbox import End, GraderProblem, Limits, Sandbox, Sandboxes
+from lab.grading.sandbox import Box, Boxes, End, GraderProblem, Limits
 from lab.grading.verdict import CheckVerdict
 
 LOAD = 5.0
@@ -42,7 +42,7 @@ class Grader:
     """Grades submissions of any exercise, one after the other."""
 
     def __init__(
-        self, sandboxes: Sandboxes, limits: Limits | None = None, *, seed: int = 0, slack: float = SLACK
+        self, sandboxes: Boxes, limits: Limits | None = None, *, seed: int = 0, slack: float = SLACK
     ) -> None:
         self._sandboxes = sandboxes
         self._limits = limits or Limits()
@@ -50,7 +50,11 @@ class Grader:
         self._slack = slack
 
     def grade(
-        self, exercise: Exercise, work: Path, file: str, each: Callable[[], None] = lambda: None
+        self,
+        exercise: Exercise,
+        work: Path,
+        file: str,
+        each: Callable[[kit.Check], None] = lambda check: None,
     ) -> tuple[list[CheckVerdict], float]:
         """One verdict for each check, in their order, and the processor time used in seconds.
 
@@ -61,7 +65,7 @@ class Grader:
         bad: set[str] = set()
         unloadable, cpu = "", 0.0
         for check in exercise.checks():
-            each()
+            each(check)
             missing = next((name for name in check.after if name in bad), None)
             printed, began = "", time.monotonic()
             if unloadable:
@@ -88,7 +92,7 @@ class Grader:
                 return answer
         raise GraderProblem(f"a sandbox cannot be set up: {answer.end.output.strip() or 'no reason given'}")
 
-    def _ask(self, check: kit.Check, sandbox: Sandbox, first: str) -> Answer:
+    def _ask(self, check: kit.Check, sandbox: Box, first: str) -> Answer:
         channel = RemoteChannel(sandbox.channel, LOAD * self._slack)
         channel.seed = self._seed
         if answer := self._load(first, check, channel, sandbox):
@@ -102,7 +106,7 @@ class Grader:
             result = kit.failed(check, failure, status=status)
         return Answer(result, end)
 
-    def _load(self, op: str, check: kit.Check, channel: RemoteChannel, sandbox: Sandbox) -> Answer | None:
+    def _load(self, op: str, check: kit.Check, channel: RemoteChannel, sandbox: Box) -> Answer | None:
         """Have the file loaded, or only parsed; the answer where it cannot be."""
         status: kit.Status = "unloadable"
         try:
@@ -117,7 +121,7 @@ class Grader:
         return Answer(kit.unloaded(check, text, status), end, text)
 
 
-def settled(channel: RemoteChannel, sandbox: Sandbox) -> End:
+def settled(channel: RemoteChannel, sandbox: Box) -> End:
     """The end of the sandbox; where it hung up by itself, a moment is left for the true reason to show."""
     return sandbox.end(patience=SETTLE if channel.ended == "closed" else 0.0)
 

@@ -264,7 +264,8 @@ def safe_parts(name: str) -> tuple[str, ...]:
 
 
 DRIVE = re.compile("[A-Za-z]:")
-DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\.|$)", re.IGNORECASE)
+"""What Windows takes for a device, whatever comes after the dot."""
 
 
 def copy_folder(source: Path, copy: Copy) -> None:

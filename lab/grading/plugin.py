@@ -5,18 +5,21 @@ Hidden checks are there too. An exercise that the submission has no file for is 
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from lab.errors import UserError
 from lab.exercises import kit
 from lab.exercises.catalog import Exercise
 from lab.exercises.plugin import REPORTS, CheckItem
 from lab.exercises.runner import Report
 from lab.grading import intake
 from lab.grading.pool import Pool
+from lab.grading.sandbox import GraderProblem
 from lab.grading.verdict import Verdict
 
 
@@ -36,7 +39,10 @@ def pytest_collection_modifyitems(
     if path is None:
         return
     chosen = {item.exercise.name: item.exercise for item in items if isinstance(item, CheckItem)}
-    reports = grade(path, list(chosen.values()))
+    try:
+        reports = grade(path, list(chosen.values()))
+    except (UserError, GraderProblem) as error:
+        raise pytest.UsageError(str(error)) from None
     session.stash[REPORTS] = reports
     kept: list[pytest.Item] = []
     for item in items:
@@ -67,15 +73,17 @@ def grade(path: Path, exercises: list[Exercise]) -> dict[str, Report]:
     folder = Path(tempfile.mkdtemp(prefix="lab-intake-"))
     try:
         wanted = exercises[0] if len(exercises) == 1 else None
-        (submission, *_) = intake.collect([path], exercises, wanted, folder)
+        submission, *others = intake.collect([path], exercises, wanted, folder)
+        if others:
+            raise UserError(f"--submission: {path} has {len(others) + 1} of them; 'lab grade' grades a class")
         chosen = [exercise for exercise in exercises if exercise.name in submission.files] or exercises
         verdicts: list[Verdict] = []
-        Pool(chosen, jobs=1).run([(submission, "")], verdicts.append)
+        Pool(chosen, jobs=1, seed=secrets.randbelow(1 << 32)).run([(submission, "")], verdicts.append)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     reports = {exercise.name: Report(exercise, path, []) for exercise in chosen}
     for check in verdicts[0].checks:
-        status: kit.Status = "crashed" if check.status == "missing" else check.status
+        status: kit.Status = "unloadable" if check.status == "missing" else check.status
         result = kit.Result(
             check.name,
             status,

@@ -8,7 +8,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,19 @@ from lab.grading.verdict import Verdict
 
 ATTEMPTS = 2
 """How often a submission is tried whose worker dies. Its sandboxes cannot kill it, so that is chance."""
+HOPELESS = 3
+"""Submissions in a row that cannot be graded, before any could, until it is clear that none can."""
+START = 120.0
+"""Seconds that a worker may take to start, on a machine that is busy."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
     """One worker process and the conversation with it. Raises `GraderProblem` where it dies."""
 
-    def __init__(self, slot: int, seed: int, exercises: Sequence[Exercise]) -> None:
+    def __init__(self, slot: int, seed: int, isolation: str, exercises: Sequence[Exercise]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-m", "lab.grading.worker", str(slot), str(seed)]
+            [sys.executable, "-X", "utf8", "-m", "lab.grading.worker", str(slot), str(seed), isolation]
             + [exercise.name for exercise in exercises],
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -41,11 +46,12 @@ class Worker:
         self._errors = ""
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
-        # What all checks may take together, twice over. A worker bounds each of them by itself.
+        # What one check may take, twice over, since a worker bounds each of them by itself.
         checks = [check for exercise in exercises for check in exercise.checks()]
-        self._patience = 60 + 2 * sum((check.limit + LOAD) * SLACK + 10 for check in checks)
+        self._patience = START
         try:
             self.isolation: list[str] = self._next()["isolation"]
+            self._patience += 2 * max(((check.limit + LOAD) * SLACK for check in checks), default=0.0)
         except BaseException:
             self.close()
             raise
@@ -68,7 +74,9 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             pass  # the next line says so
-        return Verdict.of(self._next())
+        while "check" in (message := self._next()):
+            pass  # it lives, and is at the next check
+        return Verdict.of(message)
 
     def _next(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -110,29 +118,36 @@ class Worker:
 
 
 class Pool:
-    """So many workers. `isolation` is known after the first submission."""
+    """So many workers. `wanted` is `auto`, for all the isolation that there is, or `none`.
 
-    def __init__(self, exercises: Sequence[Exercise], *, jobs: int | None = None, seed: int = 0) -> None:
+    `isolation` is what there was, known after the first submission.
+    """
+
+    def __init__(
+        self, exercises: Sequence[Exercise], *, jobs: int | None = None, seed: int = 0, wanted: str = "auto"
+    ) -> None:
         self._exercises = exercises
+        self._wanted = wanted
         self._jobs = jobs or cores()
         self._seed = seed
         self.isolation: frozenset[str] | None = None
 
     def run(
         self,
-        work: Iterable[tuple[Submission, str]],
+        work: Sequence[tuple[Submission, str]],
         done: Callable[[Verdict], None],
+        not_graded: Callable[[Submission, str], None] | None = None,
     ) -> None:
         """Grade each (submission, key) and hand the verdicts to `done` as they come, one at a time.
 
-        Raises the first `GraderProblem` or what `done` raises; then no worker is left running.
+        One on which the grader itself fails goes to `not_graded`, with the reason, and the others go on.
+        Raises `GraderProblem` where none at all can be graded (without `not_graded`: where one cannot), or
+        what `done` raises; then no worker is left running.
         """
         waiting: queue.SimpleQueue[tuple[Submission, str]] = queue.SimpleQueue()
-        count = 0
         for item in work:
             waiting.put(item)
-            count += 1
-        finished: queue.SimpleQueue[Verdict | BaseException | None] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[Verdict | Failed | BaseException | None] = queue.SimpleQueue()
         workers: dict[int, Worker] = {}
         stop = threading.Event()
 
@@ -153,11 +168,12 @@ class Pool:
 
         threads = [
             threading.Thread(target=run_slot, args=(slot,), daemon=True)
-            for slot in range(max(1, min(self._jobs, count)))
+            for slot in range(max(1, min(self._jobs, len(work))))
         ]
         for thread in threads:
             thread.start()
-        ended = 0
+        ended = graded = 0
+        failed: list[Failed] = []
         failure: BaseException | None = None
         try:
             while ended < len(threads):
@@ -166,9 +182,15 @@ class Pool:
                     ended += 1
                 elif isinstance(came, BaseException):
                     failure = failure or came
-                    stop.set()
+                elif isinstance(came, Failed):
+                    failed.append(came)
+                    if not_graded is None or (not graded and len(failed) == min(HOPELESS, len(work))):
+                        failure = failure or GraderProblem(came.reason)
                 elif failure is None:
+                    graded += 1
                     done(came)
+                if failure is not None:
+                    stop.set()
         except BaseException:
             stop.set()
             for worker in list(workers.values()):
@@ -179,22 +201,35 @@ class Pool:
                 thread.join()
         if failure is not None:
             raise failure
+        for one in failed:
+            assert not_graded is not None
+            not_graded(one.submission, one.reason)
 
     def _one(
         self, workers: dict[int, Worker], slot: int, submission: Submission, key: str, stop: threading.Event
-    ) -> Verdict:
-        for attempt in range(ATTEMPTS):
+    ) -> Verdict | Failed:
+        problem = ""
+        for _ in range(ATTEMPTS):
             try:
                 if slot not in workers:
-                    workers[slot] = Worker(slot, self._seed, self._exercises)
+                    workers[slot] = Worker(slot, self._seed, self._wanted, self._exercises)
                     self.isolation = frozenset(workers[slot].isolation)
                 return workers[slot].grade(submission, key)
-            except GraderProblem:
+            except GraderProblem as error:
+                problem = str(error)
                 if slot in workers:
                     workers.pop(slot).close()
-                if attempt == ATTEMPTS - 1 or stop.is_set():
-                    raise
-        raise AssertionError("unreachable")
+                if stop.is_set():
+                    break
+        return Failed(submission, problem)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A submission that could not be graded, and why: the grader's own words."""
+
+    submission: Submission
+    reason: str
 
 
 def cores() -> int:

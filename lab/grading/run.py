@@ -13,6 +13,7 @@ from typing import Any
 from lab.errors import UserError
 from lab.exercises.catalog import Exercise
 from lab.grading import intake, sandbox, similarity
+from lab.grading.grade import missing
 from lab.grading.intake import Submission
 from lab.grading.pool import Pool
 from lab.grading.verdict import Class, Verdict
@@ -40,6 +41,7 @@ class Run:
         seed: int | None = None,
         resume: bool = False,
         similarity: bool = True,
+        isolation: str = "auto",
     ) -> None:
         self._submissions = intake.collect(paths, exercises, wanted, folder, leaving_out=out)
         present = {name for submission in self._submissions for name in submission.files}
@@ -48,8 +50,11 @@ class Run:
             problems = {s.problem for s in self._submissions if s.problem}
             why = f" ({problems.pop()})" if len(problems) == 1 else ""
             raise UserError(f"which exercise this is for cannot be told{why}: name it with --exercise N")
+        self.not_graded: list[str] = []
+        """After `go`: those on which the grader itself failed. They have nothing, for now."""
         self._jobs = jobs
         self._similarity = similarity
+        self._isolation = isolation
         self._journal = Journal(out, resume, seed)
 
     @property
@@ -57,14 +62,17 @@ class Run:
         return len(self._submissions)
 
     def go(self, each: Callable[[], None] = lambda: None) -> Class:
-        """Grade what is not graded yet; `each` is called for every submission. Raises `GraderProblem`."""
-        pool = Pool(self._exercises, jobs=self._jobs, seed=self._journal.seed)
+        """Grade what is not graded yet; `each` is called for every submission.
+
+        Raises `GraderProblem` where no submission at all can be graded.
+        """
+        pool = Pool(self._exercises, jobs=self._jobs, seed=self._journal.seed, wanted=self._isolation)
         verdicts: dict[str, Verdict] = {}
         work: list[tuple[Submission, str]] = []
         for submission in self._submissions:
             key = self._key(submission)
             known = self._journal.known.get(submission.name)
-            if known is not None and known.key == key:
+            if known is not None and known.key == key and self._fits(known):
                 verdicts[submission.name] = known
                 each()
             else:
@@ -75,9 +83,17 @@ class Run:
             verdicts[verdict.name] = verdict
             each()
 
+        def not_graded(submission: Submission, reason: str) -> None:
+            # Not in the journal: a later run tries again.
+            problem = f"it is not graded yet, for a reason that is the grader's: {reason}"
+            nothing = [check for exercise in self._exercises for check in missing(exercise, problem)]
+            verdicts[submission.name] = Verdict(submission.name, tuple(nothing), problem)
+            self.not_graded.append(submission.name)
+            each()
+
         try:
             if work:
-                pool.run(work, done)
+                pool.run(work, done, not_graded)
         finally:
             self._journal.close()
         notes = self._alike() if self._similarity else {}
@@ -88,6 +104,14 @@ class Run:
             else [text for kind, text in sandbox.LACKING.items() if kind not in pool.isolation]
         )
         return Class(tuple(ordered), tuple(e.name for e in self._exercises), tuple(lacking))
+
+    def _fits(self, verdict: Verdict) -> bool:
+        """Whether a verdict that was written down can be one of this grader's."""
+        checks = [(e.name, check.name, check.points) for e in self._exercises for check in e.checks()]
+        found = [(check.exercise, check.name, check.maximum) for check in verdict.checks]
+        return found == checks and all(
+            c.points in ((c.maximum,) if c.passed else (0,)) for c in verdict.checks
+        )
 
     def _key(self, submission: Submission) -> str:
         found = hashlib.sha256(submission.digest().encode())

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lab.grading import vocabulary
 from lab.grading.inside import jail
@@ -31,6 +32,7 @@ LACKING = {
     "processes": "processes that a submission leaves behind are hunted down, not shut in",
     "files": "a submission can read the files of this machine that everybody may read",
     "user": "a submission runs with the rights of the user who grades",
+    "limits": "what a submission uses is looked at some times a second, and not bounded by the system",
 }
 """What it means where a kind of isolation is not to be had."""
 
@@ -66,7 +68,7 @@ class End:
     """How a sandbox ended, told by its keeper."""
 
     reason: str
-    """exit, signal, wall, cpu, memory, output, killed or setup."""
+    """exit, signal, wall, cpu, memory, output, processes, disk, killed or setup."""
     code: int = 0
     """The exit status, or minus the signal's number."""
     output: str = ""
@@ -86,11 +88,37 @@ class End:
                 return f"it used more than {limits.memory >> 20} MiB of memory"
             case "output":
                 return f"it printed more than {limits.output >> 20} MiB"
+            case "processes":
+                return f"it had more than {limits.processes} processes and threads"
+            case "disk":
+                return f"it wrote more than {limits.disk >> 20} MiB, or too many files"
             case "signal":
                 return f"the Python process crashed (signal {-self.code})"
             case "exit":
                 return f"it ended the Python process (exit status {self.code})"
         return "it closed the connection to the grader"
+
+
+class Box(Protocol):
+    """One sandboxed process, however it is made. `channel` is the socket on which its runtime answers."""
+
+    channel: socket.socket
+    limits: Limits
+
+    def end(self, *, patience: float = 0.0) -> End:
+        """Make sure that nothing of it lives, and say how it ended.
+
+        `patience` in seconds: how long it is left to its own fate first.
+        """
+
+
+class Boxes(Protocol):
+    """Where they come from. `isolation` is the kinds of `LACKING` that are not lacking."""
+
+    isolation: frozenset[str]
+
+    def start(self, work: Path, file: str, limits: Limits) -> Box:
+        """A fresh one with a copy of the folder `work` as its home, in which `file` is the submission."""
 
 
 class Sandbox:
@@ -103,10 +131,7 @@ class Sandbox:
         self._end: End | None = None
 
     def end(self, *, patience: float = 0.0) -> End:
-        """Make sure that nothing of it lives, and say how it ended.
-
-        `patience` in seconds: how long it is left to its own fate first.
-        """
+        """See `Box.end`."""
         if self._end is None:
             try:
                 data = self._wait(patience) if patience else None
@@ -171,8 +196,9 @@ class Sandboxes:
         zygote = str(Path(jail.__file__).with_name("zygote.py"))
         self._control, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            # -I: neither the environment nor the current folder has a say in what is loaded.
-            [sys.executable, "-I", "-B", "-X", "utf8", zygote, str(theirs.fileno()), json.dumps(options)],
+            # -P, -s: neither the current folder nor the user's has a say in what is loaded. The order in sets
+            # is the same each time; -I would take the variable for that away.
+            [sys.executable, "-P", "-s", "-B", "-Xutf8", zygote, str(theirs.fileno()), json.dumps(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -187,7 +213,7 @@ class Sandboxes:
         if not hello:
             self.close()
             raise GraderProblem("the process that sandboxes come from did not start")
-        self.isolation = frozenset(json.loads(hello)["isolation"])
+        self.isolation = frozenset(json.loads(hello)["isolation"]) | {"limits"}
 
     @property
     def pid(self) -> int:
@@ -201,7 +227,7 @@ class Sandboxes:
         self.close()
 
     def start(self, work: Path, file: str, limits: Limits) -> Sandbox:
-        """A fresh sandbox with a copy of the folder `work` as its home, in which `file` is the submission."""
+        """See `Boxes.start`. Raises `GraderProblem`."""
         ours, channel = socket.socketpair()
         report, keeper = socket.socketpair()
         with channel, keeper:

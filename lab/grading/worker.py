@@ -1,4 +1,4 @@
-"""A process that grades: `python -m lab.grading.worker SLOT SEED EXERCISE…`.
+"""A process that grades: `python -m lab.grading.worker SLOT SEED ISOLATION EXERCISE…`.
 
 Submissions come on standard input and verdicts go to standard output, one JSON line each. First the process
 moves, with all that it will start, into a network of its own that has nothing but a loopback interface. So
@@ -7,6 +7,7 @@ submissions reach the services that their checks start, and nothing else.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -15,34 +16,54 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lab.exercises import kit
 from lab.exercises.catalog import Exercise, find
 from lab.grading import intake
 from lab.grading.grade import Grader, missing
 from lab.grading.inside import jail, zygote
+from lab.grading.plain import PlainSandboxes
 from lab.grading.sandbox import GraderProblem, Sandboxes
 from lab.grading.verdict import CheckVerdict, Verdict
 
+MEMORY = 4 << 30
+"""Bytes of address space that this process may have."""
 
-def main(slot: int, seed: int, names: list[str]) -> None:
+
+def main(slot: int, seed: int, isolation: str, names: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing that is printed gets among the answers
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a failed check leaves unread
     exercises = [find(name) for name in names]
-    network = own_network()
+    bound_memory()
+    network = isolation != "none" and own_network()
     with contextlib.suppress(OSError):
         jail.prctl(jail.PR_SET_DUMPABLE, 0)  # what runs as the same user must not look into us
-    with Sandboxes(slot=slot, sources=sources_of(exercises)) as sandboxes:
-        isolation = sorted(sandboxes.isolation | ({"network"} if network else set()))
-        tell(answers, {"isolation": isolation})
+    if sys.platform == "win32":  # the conversations' sockets are waited for as Windows' own loop cannot
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
+    with make(isolation, slot, sources_of(exercises)) as sandboxes:
+        found = sorted(sandboxes.isolation | ({"network"} if network else set()))
+        tell(answers, {"isolation": found})
         grader = Grader(sandboxes, seed=seed)
+
+        def alive(check: kit.Check) -> None:
+            tell(answers, {"check": check.name})
+
         for line in sys.stdin:
             try:
-                tell(answers, grade(grader, exercises, json.loads(line)).data())
+                tell(answers, grade(grader, exercises, json.loads(line), alive).data())
             except GraderProblem as problem:
                 tell(answers, {"grader_problem": str(problem)})
+
+
+def make(isolation: str, slot: int, sources: list[str]) -> Sandboxes | PlainSandboxes:
+    """What submissions are run in: with `none`, and where there is no Linux, processes like any others."""
+    if isolation == "none" or sys.platform != "linux":
+        return PlainSandboxes(sources=sources)
+    return Sandboxes(slot=slot, sources=sources)
 
 
 def tell(answers: Any, message: dict[str, Any]) -> None:
@@ -58,8 +79,13 @@ def sources_of(exercises: list[Exercise]) -> list[str]:
     return texts
 
 
-def grade(grader: Grader, exercises: list[Exercise], job: dict[str, Any]) -> Verdict:
-    """The verdict on `job`: {"name", "problem", "files": {exercise: path}, "key"}."""
+def grade(
+    grader: Grader, exercises: list[Exercise], job: dict[str, Any], each: Callable[[kit.Check], None]
+) -> Verdict:
+    """The verdict on `job`: {"name", "problem", "files": {exercise: path}, "key"}.
+
+    `each` hears of every check before it is run.
+    """
     began = time.monotonic()
     checks: list[CheckVerdict] = []
     cpu = 0.0
@@ -72,7 +98,7 @@ def grade(grader: Grader, exercises: list[Exercise], job: dict[str, Any]) -> Ver
             os.chmod(folder, 0o755)
             work = Path(folder) / "work"
             file = intake.work_folder(Path(path), work)
-            found, used = grader.grade(exercise, work, file)
+            found, used = grader.grade(exercise, work, file, each)
             shutil.rmtree(work, ignore_errors=True)
         checks += found
         cpu += used
@@ -84,6 +110,15 @@ def grade(grader: Grader, exercises: list[Exercise], job: dict[str, Any]) -> Ver
         seconds=round(time.monotonic() - began, 3),
         key=job["key"],
     )
+
+
+def bound_memory() -> None:
+    """Where what comes from a submission grows without bound all the same, it ends one check and not us."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == -1 else min(MEMORY, hard), hard))
 
 
 def own_network() -> bool:
@@ -105,4 +140,4 @@ def enter_network() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import psutil
 import pytest
 
 from lab import cli
-from lab.grading import commands, pool, run
-from lab.grading.sandbox import GraderProblem
+from lab.grading import commands, intake, pool, run
+from lab.grading.sandbox import LACKING, GraderProblem
 from tests.processes import survivors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def test_json_is_all_there_is_to_know(lab, fixed_window):
         ([".", "--format", "pdf"], "there is no format 'pdf'"),
         ([".", "--format", ","], "name at least one"),
         ([".", "--resume"], "--out"),
-        ([".", "--format", "csv,text"], "--out"),
+        ([".", "--format", "csv", "--json"], "--out"),
         ([".", "-e", "99"], "there is no exercise '99'"),
         ([], "PATH"),
     ],
@@ -105,10 +106,25 @@ def test_a_mistake_is_one_line(lab, tmp_path, arguments, told):
     assert told in err
 
 
-def test_where_nothing_can_fork_one_line_says_what_to_do(lab, fixed_window, monkeypatch):
-    monkeypatch.delattr("os.fork")
-    status, _, err = lab(fixed_window.solution)
-    assert (status, err.count("\n"), "WSL" in err) == (2, 1, True)
+def test_without_isolation_it_grades_all_the_same_and_says_what_is_lacking(lab, fixed_window):
+    status, text, _ = lab(fixed_window.solution, "-e", 3, "--isolation", "none", "--no-similarity")
+    assert (status, "20 of 20 points" in text) == (0, True)
+    assert [f"note: {lacking}" for lacking in LACKING.values()] == text.splitlines()[-len(LACKING) :]
+
+
+def test_several_reports_on_standard_output_have_their_names_above_them(lab, fixed_window):
+    """As the contract has it: all five formats, and a folder for them only where one is named."""
+    status, text, _ = lab(fixed_window.solution, "-e", 3, "--format", "gradescope,junit,classroom,csv,text")
+    parts = re.split(r"^==> (.*) <==\n", text, flags=re.MULTILINE)
+    assert (status, parts[0]) == (0, "")
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(found) == ["results.json", "junit.xml", "classroom.json", "grades.csv", "report.txt"]
+    assert (
+        json.loads(found["results.json"])["score"] == json.loads(found["classroom.json"])["max_score"] == 20
+    )
+    assert ElementTree.fromstring(found["junit.xml"]).tag == "testsuites"
+    assert found["grades.csv"].splitlines()[1].startswith("solution,20,20,100.0,11,1,")
+    assert "20 of 20 points" in found["report.txt"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(lab, fixed_window, tmp_path):
@@ -193,6 +209,45 @@ def test_where_no_sandbox_comes_up_there_are_no_verdicts(lab, fixed_window, monk
     assert (status, out) == (2, "")
     assert "no room" in err
     assert err.count("\n") == 1
+
+
+def test_one_on_which_the_grader_fails_costs_nobody_else_their_verdict(lab, handed_in, tmp_path, monkeypatch):
+    """And no verdict is made up for it: the reports say so, and the next run tries again."""
+    grade = pool.Worker.grade
+
+    def fails(self, submission, key):
+        if submission.name == "broken":
+            raise GraderProblem("no room")
+        return grade(self, submission, key)
+
+    monkeypatch.setattr(pool.Worker, "grade", fails)
+    out = tmp_path / "out"
+    status, text, err = lab(handed_in, "-e", 3, "--out", out, "--jobs", 1)
+    assert (status, err.count("\n"), "not graded" in err and "broken" in err) == (2, 1, True)
+    assert "right" in text
+    points = {path.stem: json.loads(path.read_text()) for path in (out / "gradescope").iterdir()}
+    assert (points["right"]["score"], points["broken"]["score"]) == (20, 0)
+    assert "no room" in points["broken"]["output"]
+    assert "broken" not in run.load(out / run.JOURNAL)[1]
+    monkeypatch.setattr(pool.Worker, "grade", grade)
+    status, _, err = lab(handed_in, "-e", 3, "--out", out, "--resume")
+    assert (status, err) == (1, "")
+    assert "broken" in run.load(out / run.JOURNAL)[1]
+
+
+def test_a_worker_that_says_nothing_is_ended(fixed_window, tmp_path):
+    """A check that never comes back costs one check's time, and not that of all of them."""
+    worker = pool.Worker(99, 0, "auto", [fixed_window])
+    try:
+        assert worker._patience < pool.START + 60
+        worker._patience = 0.2
+        process = psutil.Process(worker._process.pid)
+        process.suspend()
+        with pytest.raises(GraderProblem, match="a grading process died"):
+            worker.grade(intake.Submission("ada", tmp_path, None), "")
+        assert not process.is_running()
+    finally:
+        worker.close()
 
 
 def test_a_grading_process_that_dies_is_replaced(lab, fixed_window, monkeypatch):

@@ -1,9 +1,11 @@
 """One run, many reports: valid in their format, with the same totals, whatever happened."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
+import unicodedata
 from html.parser import HTMLParser
 from xml.etree import ElementTree as xml
 
@@ -115,13 +117,14 @@ EVERYTHING = Class(
         verdict("bob", ["failed"] * 4, notes=(f"like {NASTY}",)),
         verdict("../eve/=1+1", ["passed", "failed", "hung", "crashed"]),
         verdict("zoe", ["missing"] * 4, problem="it cannot be read: <b>"),
-        verdict("Zoe", ["passed", "skipped", "passed", "missing"]),
+        verdict("Zoe", ["passed", "skipped", "passed", "unloadable"]),
         verdict(NASTY, ["crashed"] * 4),
+        verdict("eve\nada 10 of 10", ["crashed"] * 4, problem="it has\nmore lines"),
     ),
     ("03_fixed_window",),
     ("a submission can reach the network",),
 )
-TOTALS = [(10, 10), (0, 10), (1, 10), (0, 10), (4, 10), (0, 10)]
+TOTALS = [(10, 10), (0, 10), (1, 10), (0, 10), (4, 10), (0, 10), (0, 10)]
 
 
 def from_gradescope(files):
@@ -270,16 +273,60 @@ def test_junit_xml_is_as_its_schema_has_it(tmp_path):
 
 
 def test_no_name_becomes_a_formula(tmp_path):
-    odd = Class(tuple(verdict(name, ["passed"]) for name in ("=1+1", "+1", "-1", "@x", "ada")), ("x",))
+    odd = Class(
+        tuple(verdict(name, ["passed"]) for name in ("=1+1", "+1", "-1", "@x", " =1", "＝1", "ada")), ("x",)
+    )
     (path,) = reports.write(odd, ["csv"], tmp_path)
     rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
-    assert [row["submission"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "ada"]
+    assert [row["submission"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "' =1", "'＝1", "ada"]
 
 
 def test_a_name_is_no_path(tmp_path):
     files = reports.write(EVERYTHING, ["gradescope"], tmp_path / "out")
     assert {path.parent for path in files} == {tmp_path / "out" / "gradescope"}
     assert len({path.name.lower() for path in files}) == len(files)
+
+
+ODD_NAMES = [
+    "語" * 85,
+    "語" * 85 + "x",
+    "CON",
+    "con.txt",
+    "nul ",
+    "café",
+    "cafe\u0301",
+    "ﬁne",
+    "fine",
+    "...",
+    "results.json",
+]
+
+
+def test_any_name_is_a_file_name_on_every_system(tmp_path):
+    odd = Class(tuple(verdict(name, ["passed"]) for name in ODD_NAMES), ("x",))
+    files = reports.write(odd, ["gradescope"], tmp_path)
+    names = [path.name for path in files]
+    assert max(len(name.encode()) for name in names) < 200
+    assert not [name for name in names if name.split(".")[0].strip().lower() in ("con", "nul", "")]
+    assert len({unicodedata.normalize("NFKC", name).casefold() for name in names}) == len(ODD_NAMES)
+
+
+def test_nobodys_name_makes_a_line_of_its_own():
+    for name in ("text", "csv"):
+        lines = reports.WHOLE[name][1](EVERYTHING).splitlines()
+        assert not [line for line in lines if line.startswith(("ada 10", "more lines"))]
+
+
+def test_what_is_printed_is_no_command_of_a_workflow():
+    """GitHub's runner takes lines that begin with :: or ##[ in what a step prints for commands."""
+    odd = verdict("ada", ["failed"], problem="")
+    check = dataclasses.replace(
+        odd.checks[0], printed="::set-env name=x::y\n  ##[error]z", text="::add-mask::1"
+    )
+    (test,) = classroom.document(dataclasses.replace(odd, checks=(check,)))["tests"]
+    lines = (test["output"] + "\n" + test["message"]).splitlines()
+    assert [line for line in lines if line.strip().startswith(("::", "##["))] == []
+    assert "set-env name=x::y" in test["output"]
 
 
 def test_no_escape_sequence_reaches_a_terminal():

@@ -186,19 +186,20 @@ def copy_files(work: Path, home: Path, owner: tuple[int, int] | None) -> None:
 def limit(limits: dict[str, int]) -> None:
     """Set the limits of this process and its children (setrlimit(2)).
 
-    cpu: seconds; memory, file: bytes; processes (threads count), files: how many.
+    cpu: seconds; memory, file: bytes; processes (threads count), files: how many. What is not in `limits`
+    stays as it is. Raises `ImportError` where the system has nothing of the kind.
     """
     import resource
 
-    wanted = [
-        (resource.RLIMIT_CPU, limits["cpu"]),
-        (resource.RLIMIT_AS, limits["memory"]),
-        (resource.RLIMIT_FSIZE, limits["file"]),
-        (resource.RLIMIT_NOFILE, limits["files"]),
-        (resource.RLIMIT_NPROC, limits["processes"]),
-        (resource.RLIMIT_CORE, 0),
-    ]
-    for what, value in wanted:
+    kinds = {
+        "cpu": resource.RLIMIT_CPU,
+        "memory": resource.RLIMIT_AS,
+        "file": resource.RLIMIT_FSIZE,
+        "files": resource.RLIMIT_NOFILE,
+        "processes": resource.RLIMIT_NPROC,
+    }
+    wanted = [(what, limits[name]) for name, what in kinds.items() if name in limits]
+    for what, value in [*wanted, (resource.RLIMIT_CORE, 0)]:
         _, hard = resource.getrlimit(what)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(OSError, ValueError):  # macOS refuses some of them

@@ -355,7 +355,7 @@ def inmate(request: dict[str, Any], channel: int, output: int, home: Path | None
         os.write(output, traceback.format_exc(limit=-3).encode())
         os._exit(SETUP_FAILED)
     try:
-        runtime.main(channel, work, request["file"])
+        runtime.main(socket.socket(fileno=channel), work, request["file"])
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.grading.intake import DEVICE
 from lab.grading.reports import classroom, csv, gradescope, html, junit, text
 from lab.grading.verdict import Class, Verdict
 
@@ -35,6 +37,11 @@ WHOLE: dict[str, tuple[str, Callable[[Class], str]]] = {
 }
 """Formats that have one for all of them."""
 FORMATS = (*EACH, *WHOLE)
+
+
+def file_of(format_: str) -> str:
+    """The name of the file that a format has for one submission."""
+    return {**EACH, **WHOLE}[format_][0]
 
 
 def write(result: Class, formats: Sequence[str], folder: Path) -> list[Path]:
@@ -64,13 +71,18 @@ def save(path: Path, content: str) -> Path:
 
 
 def file_names(verdicts: Sequence[Verdict]) -> list[str]:
-    """A file name for each, all different, whatever the submissions are called."""
+    """A file name for each, all different on every system, whatever the submissions are called."""
     names: list[str] = []
+    taken: set[str] = set()
     for verdict in verdicts:
-        name = re.sub(r"[^\w. ()+@-]", "_", verdict.name)[:100].strip(". ") or "submission"
-        taken = {other.lower() for other in names}
+        name = re.sub(r"[^\w. ()+@-]", "_", verdict.name)
+        # File systems count bytes: 255 for a name, of which we need some for what is put around it.
+        name = name.encode("utf-8", "replace")[:150].decode("utf-8", "ignore").strip(". ")
+        if not name or DEVICE.match(name):
+            name = f"submission {name}".strip()
         number, unique = 2, name
-        while unique.lower() in taken:
+        while (looks := unicodedata.normalize("NFKC", unique).casefold()) in taken:
             unique, number = f"{name}~{number}", number + 1
+        taken.add(looks)
         names.append(unique)
     return names

@@ -6,12 +6,14 @@ one and in addition `max_score` and each test's `score` (classroom-resources/aut
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lab.grading.reports.gradescope import exercise_number
-from lab.grading.reports.text import told
+from lab.grading.reports.text import printable, told
 from lab.grading.verdict import Status, Verdict
 
+COMMAND = re.compile(r"^(\s*[:#])([:#]\S)")
 LONGEST_OUTPUT = 500
 """Characters of a test's `output`; Exercism allows no more."""
 LONGEST_MESSAGE = 65_535
@@ -37,21 +39,26 @@ def document(verdict: Verdict) -> dict[str, Any]:
     return {
         "version": 3,
         "status": status,
-        "message": (verdict.problem or first)[:LONGEST_MESSAGE] if status == "error" else None,
+        "message": printable(verdict.problem or first)[:LONGEST_MESSAGE] if status == "error" else None,
         "max_score": verdict.maximum,
         "tests": [
             {
                 "name": check.title,
                 "status": state,
                 "score": check.points,
-                "message": None if check.passed else told(check),
-                "output": shortened(check.printed) or None,
+                "message": None if check.passed else harmless(told(check)),
+                "output": shortened(harmless(check.printed)) or None,
                 "test_code": check.why,
                 "task_id": exercise_number(check.exercise),
             }
             for check, state in zip(verdict.checks, statuses, strict=True)
         ],
     }
+
+
+def harmless(text: str) -> str:
+    """Whoever prints this in a workflow of GitHub's: no line of it is a command there (`::error::…`)."""
+    return "\n".join(COMMAND.sub(r"\1 \2", line) for line in printable(text).split("\n"))
 
 
 def shortened(output: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 
+from lab.grading.reports.text import one_line
 from lab.grading.verdict import Class
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With these a cell begins that a spreadsheet would compute."""
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""With these a cell begins that a spreadsheet would compute, some of them in wide letters too."""
 
 
 def document(result: Class) -> str:
@@ -28,4 +29,7 @@ def document(result: Class) -> str:
 
 def cell(value: object) -> object:
     """Names are chosen by those who are graded: none of them may become a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text

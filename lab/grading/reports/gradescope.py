@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.grading.reports.text import told
+from lab.grading.reports.text import printable, told
 from lab.grading.verdict import Verdict
 
 
@@ -13,7 +13,7 @@ def document(verdict: Verdict) -> dict[str, Any]:
     return {
         "score": verdict.points,
         "execution_time": verdict.seconds,
-        "output": "\n".join([verdict.summary(), *([verdict.problem] if verdict.problem else [])]),
+        "output": "\n".join([verdict.summary(), *([printable(verdict.problem)] if verdict.problem else [])]),
         "output_format": "text",
         "test_output_format": "text",
         "visibility": "visible",

@@ -20,8 +20,8 @@ def document(result: Class) -> str:
 
 def table(result: Class) -> str:
     """Everybody on a line, then the figures of the class."""
-    width = max((len(printable(v.name)) for v in result.verdicts), default=0)
-    lines = [f"{printable(v.name):<{width}}  {score(v):>9}  {state(v)}" for v in result.verdicts]
+    width = max((len(one_line(v.name)) for v in result.verdicts), default=0)
+    lines = [f"{one_line(v.name):<{width}}  {score(v):>9}  {state(v)}" for v in result.verdicts]
     all_points = [v.points for v in result.verdicts]
     count = len(all_points)
     mean = sum(all_points) / count if count else 0.0
@@ -34,7 +34,7 @@ def table(result: Class) -> str:
 
 
 def state(verdict: Verdict) -> str:
-    return printable(verdict.problem) or verdict.summary()
+    return one_line(verdict.problem) or verdict.summary()
 
 
 def score(verdict: Verdict) -> str:
@@ -42,10 +42,10 @@ def score(verdict: Verdict) -> str:
 
 
 def one(verdict: Verdict) -> str:
-    lines = [f"{printable(verdict.name)}: {verdict.points} of {verdict.maximum} points ({verdict.summary()})"]
+    lines = [f"{one_line(verdict.name)}: {verdict.points} of {verdict.maximum} points ({verdict.summary()})"]
     if verdict.problem:
-        lines.append(f"  {printable(verdict.problem)}")
-        return "\n".join(lines + [f"  note: {printable(note)}" for note in verdict.notes])
+        lines.append(f"  {one_line(verdict.problem)}")
+        return "\n".join(lines + [f"  note: {one_line(note)}" for note in verdict.notes])
     exercise = ""
     for check in verdict.checks:
         if check.exercise != exercise:
@@ -56,7 +56,7 @@ def one(verdict: Verdict) -> str:
         lines.append(f"  {mark} {check.points}/{check.maximum}  {check.title}{hidden}")
         if not check.passed:
             lines += [f"         {line}" for line in told(check).splitlines()]
-    lines += [f"  note: {printable(note)}" for note in verdict.notes]
+    lines += [f"  note: {one_line(note)}" for note in verdict.notes]
     return "\n".join(lines)
 
 
@@ -76,4 +76,9 @@ def told(check: CheckVerdict) -> str:
 
 def printable(text: str) -> str:
     """`text` for a terminal: escape sequences lose their effect."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same for what stands in a line of its own: nobody's name begins another one."""
+    return printable(text).replace("\n", "\\n").replace("\t", " ")

@@ -23,11 +23,13 @@ import os
 import runpy
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ from lab.exercises.agent import Complaint, Message, load_file, raised_by
 START = 15.0
 """Seconds until it must listen."""
 ELSEWHERE = 0.5
-"""Seconds that a program which listens on another port is given to listen on PORT as well."""
+"""Seconds that an idle program which listens on another port is given to listen on PORT as well."""
 FIRST_LOOK, LAST_LOOK = 0.01, 0.1
 """Seconds between two looks at where a program listens: few at first, then more and more."""
 RARE = 5
@@ -49,7 +51,10 @@ APPS = ("app", "application", "gateway")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app")
 MAINS = ("main", "run", "serve", "start")
 
-WARM = ["lab.exercises.warm", "lab.exercises.worker"]
+OWN_FILES = Path("/proc/self/fd")
+"""Where a process finds its open files; where there is no such folder, it is looked at from outside only."""
+
+WARM = ["lab.exercises.worker", "lab.exercises.program", "lab.exercises.warm"]
 """What a process is forked with: what gateways load, and what multiprocessing loads of ours in each one."""
 BOOKS = threading.Lock()
 """multiprocessing keeps books of what it has started, and does not expect several threads there."""
@@ -98,11 +103,21 @@ def first(module: Any, names: tuple[str, ...]) -> Callable[..., Any] | None:
     return next((found for name in names if callable(found := getattr(module, name, None))), None)
 
 
-def run(way: Callable[..., None], path: Path, given: Any, env: dict[str, str], told: Connection) -> None:
-    """Go one way, and tell what it was that ended it."""
+def run(
+    way: Callable[..., None],
+    path: Path,
+    given: Any,
+    env: dict[str, str],
+    told: Connection,
+    shown: Connection,
+) -> None:
+    """Go one way; show where it listens, and tell what it was that ended it."""
     if hasattr(os, "setsid"):
         os.setsid()  # so that what it starts can be ended with it
     threading.Thread(target=end_with_parent, name="end-with-parent", daemon=True).start()
+    if OWN_FILES.exists():
+        looking = partial(show_places, shown, env["PORT"])
+        threading.Thread(target=looking, name="show-places", daemon=True).start()
     os.environ.update(env)
     os.chdir(path.parent)
     sys.path.insert(0, str(path.parent))
@@ -123,6 +138,39 @@ def end_with_parent() -> None:
     if hasattr(os, "killpg"):
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def show_places(shown: Connection, wanted: str) -> None:
+    """Show where this process listens, each place once, until it is the wanted port."""
+    known: set[Place] = set()
+    until = time.monotonic() + START
+    with contextlib.suppress(OSError):  # whoever asked has gone
+        while time.monotonic() < until:
+            for place in own_places() - known:
+                known.add(place)
+                shown.send(place)
+                if place.port == int(wanted):
+                    return
+            time.sleep(FIRST_LOOK)
+
+
+def own_places() -> set[Place]:
+    """Where this process listens: those of its files that are sockets and listen."""
+    found = set()
+    for name in os.listdir(OWN_FILES):
+        with contextlib.suppress(OSError):  # it has been closed meanwhile
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as sock:
+                    internet = sock.family in (socket.AF_INET, socket.AF_INET6)
+                    if internet and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        host, port = sock.getsockname()[:2]
+                        found.add(place_of(host, port))
+    return found
+
+
+def place_of(host: str, port: int) -> Place:
+    """Where somebody on this machine reaches whoever listens at that address."""
+    return Place("::1" if host == "::1" else "127.0.0.1", port)
 
 
 # -- in the process that starts it ---------------------------------------------------------------------------
@@ -165,12 +213,14 @@ class Program:
         self.stop()
         context: Any = kind_of_process()
         hears, tells = context.Pipe(duplex=False)
+        sees, shows = context.Pipe(duplex=False)
         env = {**self._env, "PORT": str(port)}
-        with hears:
-            with tells, BOOKS:
-                self._process = context.Process(target=run, args=(way, self._path, given, env, tells))
+        with hears, sees:
+            with tells, shows, BOOKS:
+                given = way, self._path, given, env, tells, shows
+                self._process = context.Process(target=run, args=given)
                 self._process.start()
-            if place := self._listens(port, until, command):
+            if place := self._listens(sees, port, until, command):
                 return place
             with BOOKS:
                 self._process.join()
@@ -180,19 +230,25 @@ class Program:
                 raised = hears.recv() if hears.poll() else None
             return {"command": command, "status": status, "raised": raised}
 
-    def _listens(self, port: int, until: float, command: str) -> Place | None:
+    def _listens(self, sees: Connection, port: int, until: float, command: str) -> Place | None:
         """Where it listens, as soon as it does; None where it ends before."""
-        looks, elsewhere, pause = 0, 0.0, FIRST_LOOK
-        while not wait([self._process.sentinel], pause):
-            looks, pause = looks + 1, min(LAST_LOOK, 1.2 * pause)
-            places = listening(self._process.pid, port, deep=looks % RARE == 0)
+        looks, pause, elsewhere = 0, FIRST_LOOK, time.monotonic()
+        places: dict[int, Place] = {}
+        while self._process.sentinel not in (ready := wait([self._process.sentinel, sees], pause)):
             now = time.monotonic()
+            if sees in ready:
+                places |= told_places(sees)
+            else:
+                looks, pause = looks + 1, min(LAST_LOOK, 1.2 * pause)
+                deep = looks % RARE == 0
+                if deep or not OWN_FILES.exists():
+                    places = listening(self._process.pid, port, deep)
             if port in places:
                 return places[port]
-            if places:
-                elsewhere = elsewhere or now
-                if now - elsewhere > ELSEWHERE:
-                    return places[min(places)]
+            if not places or busy(self._process.pid):
+                elsewhere = now
+            elif now - elsewhere > ELSEWHERE:
+                return places[min(places)]
             if now > until:
                 raise Complaint(f"`{command}` went on for {START:g} seconds and did not listen on PORT")
         return None
@@ -246,6 +302,23 @@ def free_port() -> int:
         return port
 
 
+def busy(pid: int) -> bool:
+    """Whether a process is at work, or would be if a core were free; False where the system does not tell."""
+    with contextlib.suppress(psutil.Error):
+        return OWN_FILES.exists() and psutil.Process(pid).status() != psutil.STATUS_SLEEPING
+    return False
+
+
+def told_places(sees: Connection) -> dict[int, Place]:
+    """What a program shows of the places where it listens."""
+    try:
+        place: Place = sees.recv()
+    except (EOFError, OSError):  # it is about to end
+        time.sleep(FIRST_LOOK)
+        return {}
+    return {place.port: place}
+
+
 def listening(pid: int, port: int, deep: bool) -> dict[int, Place]:
     """Where a process listens, and with `deep` those that it started; by port."""
     found: dict[int, Place] = {}
@@ -254,8 +327,8 @@ def listening(pid: int, port: int, deep: bool) -> dict[int, Place]:
         for process in [root, *(root.children(recursive=True) if deep else ())]:
             for connection in process.net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN:
-                    local = "::1" if connection.laddr.ip == "::1" else "127.0.0.1"
-                    found[connection.laddr.port] = Place(local, connection.laddr.port)
+                    place = place_of(connection.laddr.ip, connection.laddr.port)
+                    found[place.port] = place
     except (psutil.Error, OSError):  # it has just ended; or there is no /proc here
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             found[port] = Place("127.0.0.1", port)

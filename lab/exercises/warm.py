@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import ssl
 
 USUAL = (
     "aiohttp",
+    "anyio._backends._asyncio",
+    "encodings.idna",
     "fastapi",
     "httpx",
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
+    "uvicorn.loops.uvloop",
     "uvloop",
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
@@ -46,3 +50,7 @@ def use() -> None:
 
 with contextlib.suppress(Exception):
     use()
+
+# What is there now stays: a fork whose garbage collection went through it would get a copy of each page.
+gc.collect()
+gc.freeze()

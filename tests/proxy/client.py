@@ -20,7 +20,7 @@ PATIENCE = 10.0
 """Seconds after which something that should have happened counts as not happening."""
 
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for localhost, valid until 2126
+CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for localhost, from 2000 to 2126
 
 
 def server_context() -> ssl.SSLContext:

@@ -27,19 +27,15 @@ from pathlib import Path
 import psutil
 
 from lab.grading import vocabulary
-from lab.grading.inside import jail
+from lab.grading.inside import jail, zygote
 from lab.grading.sandbox import PRELOADED, End, GraderProblem, Limits
 
 LOOK = 0.1
 """Seconds between two looks at what a submission uses."""
 START = 60.0
 """Seconds that a process may take to start, on a machine that is busy."""
-SHOWN = 16_384
-"""Bytes of a submission's output that are kept."""
 HUNTS = 20
 """How often it is looked for what is left: each time others may have been started meanwhile."""
-ENTRIES = 4_000
-"""Files and folders that it may make."""
 MARK = "LAB_SANDBOX"
 """An environment variable that all processes of one submission inherit: by it the last of them are found."""
 NEEDED = ("PATH", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS")
@@ -50,7 +46,7 @@ HOMES = ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP", "APPDATA", "LOCALAPPDAT
 class PlainSandboxes:
     """Makes them, like `sandbox.Sandboxes`. To be closed."""
 
-    isolation: frozenset[str] = frozenset()
+    isolation: frozenset[str] = frozenset({"libraries"})
 
     def __init__(self, *, sources: Sequence[str] = ()) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="lab-grade-"))
@@ -168,7 +164,7 @@ class PlainSandbox:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             while chunk := os.read(pipe.fileno(), 65_536):
-                self._kept += chunk[: SHOWN - len(self._kept)]
+                self._kept += chunk[: zygote.SHOWN - len(self._kept)]
                 self._count += len(chunk)
                 if self._count > self.limits.output:
                     self._stop("output")
@@ -200,24 +196,13 @@ class PlainSandbox:
             return "cpu"
         if count > self.limits.processes + 8:  # ours among them: the channel's and the end's
             return "processes"
-        return "disk" if looks % 5 == 0 and self._fills_the_disk() else ""
+        return zygote.fills(self._home, self.limits.disk) if looks % 5 == 0 else ""
 
     def _tree(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(self._process.pid)
             return [root, *root.children(recursive=True)]
         return []
-
-    def _fills_the_disk(self) -> bool:
-        entries, size = 0, 0
-        for folder, folders, files in os.walk(self._home):
-            entries += len(folders) + len(files)
-            for name in files:
-                with contextlib.suppress(OSError):
-                    size += os.lstat(os.path.join(folder, name)).st_size
-                if entries > ENTRIES or size > self.limits.disk:
-                    return True
-        return entries > ENTRIES
 
     def _stop(self, reason: str) -> None:
         """End its processes because of this; what was first is what counts."""

@@ -32,6 +32,7 @@ LACKING = {
     "processes": "processes that a submission leaves behind are hunted down, not shut in",
     "files": "a submission can read the files of this machine that everybody may read",
     "user": "a submission runs with the rights of the user who grades",
+    "libraries": "a submission can import only what is loaded already: Python is in a folder closed to it",
     "limits": "what a submission uses is looked at some times a second, and not bounded by the system",
 }
 """What it means where a kind of isolation is not to be had."""
@@ -164,7 +165,8 @@ class Sandbox:
 class Sandboxes:
     """Makes sandboxes. To be closed.
 
-    `slot` tells graders apart that run side by side. `isolation` names what is to be tried (see `LACKING`).
+    `slot` tells graders apart that run side by side. `isolation` names what is to be tried (see `LACKING`);
+    "landlock" is "files" without mounts, which is what "files" becomes where there are none.
     `sources` are Python texts, the starters' and solutions': what they import of the lab exists in the
     sandboxes, and what they import at all is loaded ahead. Raises `GraderProblem`.
     """
@@ -184,12 +186,10 @@ class Sandboxes:
         imported = vocabulary.write(library, sources)
         is_root = hasattr(os, "geteuid") and os.geteuid() == 0 and not in_user_namespace()
         uid = FIRST_UID + slot
-        self.owner = (uid, uid) if is_root else None
-        """User and group of the sandboxes; None: those of the grader."""
         options = {
             "library": str(library),
             "empty": str(self._empty),
-            "owner": self.owner,
+            "owner": (uid, uid) if is_root else None,
             "isolation": list(isolation),
             "preload": [*PRELOADED, *imported],
         }
@@ -213,7 +213,10 @@ class Sandboxes:
         if not hello:
             self.close()
             raise GraderProblem("the process that sandboxes come from did not start")
-        self.isolation = frozenset(json.loads(hello)["isolation"]) | {"limits"}
+        told = json.loads(hello)
+        self.isolation = frozenset(told["isolation"]) | {"limits"}
+        self.owner: tuple[int, int] | None = tuple(told["owner"]) if told["owner"] else None
+        """User and group of the sandboxes; None: those of the grader."""
 
     @property
     def pid(self) -> int:

@@ -12,8 +12,13 @@ import psutil
 import pytest
 
 from lab.grading.channel import RemoteChannel
-from lab.grading.sandbox import LACKING, Limits, Sandboxes
+from lab.grading.inside import jail, zygote
+from lab.grading.sandbox import LACKING, Limits, Sandboxes, in_user_namespace
 from tests.processes import survivors
+
+from .conftest import COUNTER
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LOOKER = """
 import json, os, pathlib, socket, sys
@@ -40,6 +45,26 @@ def write(path, size):
     try:
         pathlib.Path(path).write_bytes(b"x" * size)
         return "written"
+    except OSError as error:
+        return type(error).__name__
+
+def readable(path):
+    try:
+        open(path).close()
+        return "read"
+    except OSError as error:
+        return type(error).__name__
+
+def kill(pid):
+    try:
+        os.kill(pid, 0)
+        return "reached"
+    except OSError as error:
+        return type(error).__name__
+
+def address(name):
+    try:
+        return socket.getaddrinfo(name, 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
     except OSError as error:
         return type(error).__name__
 
@@ -222,7 +247,7 @@ def test_the_keeper_enforces_the_limits_by_itself(sandboxes, work, source, reaso
 
 def test_without_namespaces_everything_still_ends(work, solution):
     with Sandboxes(slot=1100, isolation=("user",)) as bare:
-        assert bare.isolation <= {"user"}
+        assert bare.isolation <= {"user", "limits", "libraries"}
         text = (
             "import os, threading\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
             "        threading.Event().wait()\n    os._exit(0)\nos.wait()\n" + solution
@@ -234,6 +259,105 @@ def test_without_namespaces_everything_still_ends(work, solution):
         sandbox.end()
         # The keeper reports before it ends itself, and is a zombie until the next sandbox is asked for.
         assert survivors(keeper) == []
+
+
+@pytest.fixture(scope="module")
+def without_mounts():
+    with Sandboxes(slot=1102, isolation=("landlock", "user")) as made:
+        if "files" not in made.isolation:
+            pytest.skip("no Landlock here")
+        yield made
+
+
+def test_without_mounts_the_grader_is_not_there_either(ask, without_mounts, fixed_window):
+    for path in (fixed_window.solution, fixed_window.checks_file, Path(__file__)):
+        assert ask("readable", str(path), of=without_mounts) == "PermissionError", path
+    assert ask("readable", "exercise.py", of=without_mounts) == "read"
+    assert ask("readable", json.__file__, of=without_mounts) == "read"
+    for folder in ("/tmp", "/dev/shm", str(Path(json.__file__).parent)):
+        assert ask("write", f"{folder}/of-no-submission.py", 10, of=without_mounts) == "PermissionError"
+    assert ask("write", "x", 10, of=without_mounts) == "written"
+
+
+def test_without_mounts_what_it_writes_is_looked_at(without_mounts, work):
+    text = "for n in range(9): open(str(n), 'wb').write(b'x' * (1 << 20))\nimport threading\n"
+    sandbox = without_mounts.start(
+        work(text + "threading.Event().wait()"), "exercise.py", Limits(wall=30.0, disk=4 << 20)
+    )
+    with pytest.raises(OSError, match="gone"):
+        RemoteChannel(sandbox.channel, 40).ask("load", {})
+    assert sandbox.end(patience=20).reason == "disk"
+
+
+def test_without_mounts_signals_end_at_its_own_family(ask, without_mounts):
+    """The same user's processes, such as the grader, are out of reach where the kernel can do that."""
+    version = jail._syscall(jail.LANDLOCK_CREATE, None, 0, jail.LANDLOCK_VERSION)
+    if without_mounts.owner is None and version < 6:
+        pytest.skip("this kernel's Landlock knows no signals")
+    assert ask("kill", os.getpid(), of=without_mounts) == "PermissionError"
+
+
+def test_a_clone_beneath_what_is_shown_is_hidden(monkeypatch):
+    """As in an image whose working directory is /usr/src/app, with the environment inside of it."""
+    tree = {"/usr": ["bin", "src"], "/usr/src": ["app", "linux"], "/usr/src/app": [".venv", "lab"]}
+    monkeypatch.setattr(jail.os, "listdir", tree.__getitem__)
+    assert jail.without("/usr", ["/usr/src/app"]) == ["/usr/bin", "/usr/src/linux"]
+    assert jail.without("/usr/src/app/.venv", ["/usr/src/app"]) == ["/usr/src/app/.venv"]
+    assert jail.without("/opt", ["/usr/src/app"]) == ["/opt"]
+
+
+def test_a_clone_beneath_what_is_mounted_is_covered_but_for_its_libraries(tmp_path):
+    if os.geteuid() != 0 or not zygote.works(jail.unshare, jail.CLONE_NEWNS):
+        pytest.skip("no mount namespaces here")
+    clone = tmp_path / "usr" / "src" / "app"
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / "solution.py").write_text("x")
+    (tmp_path / "usr" / "bin").mkdir()
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom lab.grading.inside import jail\n"
+        "top, library, root = map(Path, sys.argv[1:])\nclone = top / 'usr/src/app'\n"
+        "jail.SYSTEM = (str(top / 'usr'),)\njail.ourselves = lambda: [str(clone)]\n"
+        "jail.prefixes = lambda: [str(clone / '.venv')]\n"
+        "jail.unshare(jail.CLONE_NEWNS)\njail.new_root(root, library, 1 << 20, (0, 0))\n"
+        "inside = root / str(clone).lstrip('/')\n"
+        "for path in (inside, inside / '.venv', inside.parents[1]): print(sorted(os.listdir(path)), end='')\n"
+    )
+    for name in ("library", "root"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in ("", "library", "root"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "['.venv']['bin']['bin', 'src']", done.stderr
+
+
+@pytest.mark.parametrize(
+    "dropped", [[21], [6, 7, 21], range(64)], ids=["sys_admin", "setuid, setgid, sys_admin", "all"]
+)
+def test_a_root_that_may_do_little_grades_all_the_same(work, solution, dropped):
+    """As in a container; 21 is CAP_SYS_ADMIN, 6 and 7 are CAP_SETGID and CAP_SETUID (capabilities(7))."""
+    if os.geteuid() != 0 or in_user_namespace():
+        pytest.skip("for a grader that is root")
+    program = (
+        "import os, sys\nfrom lab.grading.inside import jail\n"
+        "for number in map(int, sys.argv[2].split()):\n"
+        "    try: jail.prctl(jail.PR_CAPBSET_DROP, number)\n    except OSError: pass\n"
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[3], sys.argv[1]])\n"
+    )
+    graded = (
+        "import sys\nfrom pathlib import Path\nfrom lab.grading.sandbox import Sandboxes\n"
+        "from lab.grading.grade import Grader\nfrom tests.grading.conftest import COUNTER\n"
+        "with Sandboxes(slot=1103) as made:\n"
+        "    verdicts, _ = Grader(made, seed=7).grade(COUNTER, Path(sys.argv[1]), 'exercise.py')\n"
+        "print(sum(verdict.points for verdict in verdicts), 'processes' in made.isolation)\n"
+    )
+    numbers = " ".join(map(str, dropped))
+    command = [sys.executable, "-c", program, str(work(solution)), numbers, graded]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{COUNTER.points} False\n", done.stderr
+
+
+def test_localhost_is_found_and_no_other_name(ask):
+    assert ask("address", "localhost") == "127.0.0.1"
+    assert ask("address", "example.org") == "gaierror"
 
 
 def children_of(sandboxes):

@@ -41,7 +41,22 @@ SETTINGS = (
     "/etc/mime.types",
     "/etc/alternatives",
 )
+NAMES = {
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "/etc/nsswitch.conf": "hosts: files\n",
+}
+"""So that localhost can be found, and no other name."""
 DEVICES = ("null", "zero", "full", "random", "urandom")
+
+OURS = ("lab", "exercises", "tests", "gateway.py", "service_a.py", "service_b.py")
+"""What stands of the lab beside the libraries, where it is installed."""
+
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
+LANDLOCK_VERSION = 1
+LANDLOCK_READ = 0b1101  # execute, read files, list folders
+LANDLOCK_FILE = 1 << 15 | 1 << 14 | 0b111  # of all kinds of access those that a file has
+LANDLOCK_DEVICE = 1 << 15 | 0b110
+LANDLOCK_SCOPED = 0b11  # abstract sockets, signals
 
 HOME = "/home/student"
 """A sandbox's home, where the submission's files are, and which is empty otherwise."""
@@ -129,13 +144,15 @@ def new_root(root: Path, library: Path, size: int, owner: tuple[int, int]) -> No
     """
     mount("", "/", None, MS_REC | MS_PRIVATE)
     mount("sandbox", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"size={size},mode=755,nr_inodes=4000")
-    prefixes = {os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix), sys.prefix, sys.base_prefix}
-    below = tuple(f"{folder}/" for folder in SYSTEM)
-    for path in (*SYSTEM, *SETTINGS, *sorted(p for p in prefixes if not p.startswith(below))):
-        if os.path.lexists(path) and not os.path.lexists(root / path.lstrip("/")):
-            show(path, root)
-    for folder in {p for p in sys.path if p.endswith("-packages")}:
-        hide_ourselves(root / folder.lstrip("/"))
+    hidden = set(ourselves())
+    for paths in ((*SYSTEM, *SETTINGS), prefixes()):
+        for path in paths:
+            if os.path.lexists(path) and not os.path.lexists(root / path.lstrip("/")):
+                show(path, root)
+        for path in sorted(hidden):
+            if os.path.exists(root / path.lstrip("/")):
+                cover(root / path.lstrip("/"))
+                hidden.discard(path)
     show(str(library), root)
     for device in DEVICES:
         target = root / "dev" / device
@@ -146,6 +163,9 @@ def new_root(root: Path, library: Path, size: int, owner: tuple[int, int]) -> No
         (root / folder).mkdir(exist_ok=True)
         (root / folder).chmod(0o1777)
     (root / "dev/fd").symlink_to("/proc/self/fd")
+    for name, text in NAMES.items():
+        (root / "etc").mkdir(exist_ok=True)
+        (root / name.lstrip("/")).write_text(text)
     (root / "proc").mkdir()
     with contextlib.suppress(OSError):  # a container may forbid it; then there is an empty folder
         mount("proc", str(root / "proc"), "proc", MS_NOSUID | MS_NODEV)
@@ -153,14 +173,96 @@ def new_root(root: Path, library: Path, size: int, owner: tuple[int, int]) -> No
     os.chown(root / HOME.lstrip("/"), *owner)
 
 
-def hide_ourselves(packages: Path) -> None:
-    """Where the lab is installed, as opposed to run from a clone, its code stands beside the libraries."""
-    for name in ("lab", "exercises", "tests"):
-        if (packages / name).is_dir():
-            mount("none", str(packages / name), "tmpfs", MS_RDONLY, "size=4k")
-    for name in ("gateway.py", "service_a.py", "service_b.py"):
-        if (packages / name).is_file():
-            mount("/dev/null", str(packages / name), None, MS_BIND)
+def prefixes() -> list[str]:
+    """Where Python and its libraries are, when that is not where the system's are."""
+    found = (sys.prefix, sys.base_prefix)
+    return sorted({*found, *map(os.path.realpath, found)})
+
+
+def ourselves() -> list[str]:
+    """The lab's own files, which no submission gets to see, wherever they stand.
+
+    That is a clone as a whole; where the lab is installed, what stands of it beside the libraries.
+    """
+    found = []
+    above = Path(__file__).resolve().parents[3]
+    for folder in {above, *(Path(p) for p in sys.path if p.endswith("-packages"))}:
+        if (folder / "pyproject.toml").is_file():
+            found.append(str(folder))
+        else:
+            found += [str(folder / name) for name in OURS if (folder / name).exists()]
+    return found
+
+
+def cover(path: Path) -> None:
+    """Let there be nothing, or an empty file, where there was something."""
+    if path.is_dir():
+        mount("none", str(path), "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
+    else:
+        mount("/dev/null", str(path), None, MS_BIND)
+
+
+# -- without mounts ------------------------------------------------------------------------------------------
+
+
+def landlock(home: Path, library: Path) -> int:
+    """Rules that leave a process nothing of the file system but what `new_root` would show, and `home`.
+
+    The value is a descriptor for `obey`. Landlock (landlock(7)) needs no privilege; what else is on the disk
+    is there, and cannot be opened. Where the kernel can, signals end at the process's own family. Raises
+    `OSError` where the kernel has nothing of the kind.
+    """
+    version = _syscall(LANDLOCK_CREATE, None, 0, LANDLOCK_VERSION)
+    handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    attributes = struct.pack("QQQ", handled, 0, LANDLOCK_SCOPED if version >= 6 else 0)
+    size = 8 if version < 4 else 16 if version < 6 else 24
+    rules = _syscall(LANDLOCK_CREATE, attributes, size, 0)
+    for path in [*visible(), *NAMES, "/proc", str(library)]:
+        _allow(rules, path, LANDLOCK_READ & handled)
+    for device in DEVICES:
+        _allow(rules, f"/dev/{device}", LANDLOCK_DEVICE & handled)
+    _allow(rules, str(home), handled)
+    return rules
+
+
+def obey(rules: int) -> None:
+    """The calling process and its children keep to the rules of `landlock` from now on."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    _syscall(LANDLOCK_RESTRICT, rules, 0)
+    os.close(rules)
+
+
+def visible() -> list[str]:
+    """What may be read: Python and the system's libraries, without the lab's own files."""
+    hidden = ourselves()
+    paths = [p for p in (*SYSTEM, *SETTINGS, *prefixes()) if os.path.exists(p)]
+    return [one for path in paths for one in without(os.path.realpath(path), hidden)]
+
+
+def without(path: str, hidden: list[str]) -> list[str]:
+    """`path`, or where something hidden is in it, what else is in it."""
+    if path in hidden:
+        return []
+    if not any(one.startswith(f"{path}/") for one in hidden):
+        return [path]
+    return [one for name in sorted(os.listdir(path)) for one in without(f"{path}/{name}", hidden)]
+
+
+def _allow(rules: int, path: str, access: int) -> None:
+    """Add a rule: this access to `path` and all that is below it. What is not there needs none."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not os.path.isdir(path):
+                access &= LANDLOCK_FILE
+            _syscall(LANDLOCK_ADD, rules, 1, struct.pack("=Qi", access, descriptor), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    """A system call that the C library has no function for; these have the same number on every machine."""
+    return _call("syscall", ctypes.c_long(number), *arguments)
 
 
 def enter_root(root: Path) -> None:

@@ -8,7 +8,7 @@ limits, drains what is printed, and kills everything at the end; it also does so
     request   {"work", "file", "limits"} with two descriptors: the inmate's channel, the keeper's report
     report    {"end", "code", "output", "output_bytes", "cpu"}, one JSON document, when nothing is left alive
 
-`end` is exit, signal, wall, cpu, memory, output, killed (by the grader) or setup (the sandbox itself failed).
+`end` is exit, signal, wall, cpu, memory, output, disk, killed (by the grader) or setup (the sandbox failed).
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ SHOWN = 16_384
 """Bytes of a submission's output that are kept."""
 LOOK = 0.25
 """Seconds between two looks at what the processes of a sandbox use."""
+ENTRIES = 4_000
+"""Files and folders that a submission may have."""
 SETUP_FAILED = 121
 """The inmate's exit status where it could not be shut in."""
 
@@ -56,6 +58,8 @@ class Options:
         self.owner: tuple[int, int] | None = tuple(given["owner"]) if given["owner"] else None
         self.wanted: list[str] = given["isolation"]
         self.isolation: set[str] = set()
+        self.mounts = False
+        """Whether a submission has a file system of its own; else `jail.landlock` may keep it from ours."""
         self.others = 0
         """Threads that the same user runs already, which count against the limit on processes."""
 
@@ -78,8 +82,8 @@ def main() -> None:
             options.others = threads_of_user()
     with contextlib.suppress(OSError):
         jail.prctl(jail.PR_SET_DUMPABLE, 0)  # a submission of the same user must not look into us
-    options.isolation = {kind for kind in options.wanted if works(attempt, kind, options)}
-    control.sendall(json.dumps({"isolation": sorted(options.isolation)}).encode())
+    find_out(options)
+    control.sendall(json.dumps({"isolation": sorted(options.isolation), "owner": options.owner}).encode())
     gc.collect()
     gc.freeze()
     while True:
@@ -97,6 +101,25 @@ def main() -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         control.sendall(b"k")
+
+
+def find_out(options: Options) -> None:
+    """What of the wanted isolation is to be had. "user" is the first: for that one the others make files."""
+    for kind in sorted(options.wanted, reverse=True):
+        ways = ("files", "landlock") if kind == "files" else (kind,)
+        found = next((way for way in ways if works(attempt, way, options)), None)
+        if found is not None:
+            options.isolation.add("files" if found == "landlock" else found)
+            options.mounts = options.mounts or found == "files"
+        elif kind == "user":
+            options.owner = None  # a root that may not become anybody else, as in some containers
+    if options.mounts or works(reach_libraries, options):
+        options.isolation.add("libraries")
+    elif "files" in options.isolation:  # then that user is not needed, and the libraries are
+        options.owner = None
+        options.isolation.add("libraries")
+    if options.owner is None and not (options.mounts and "processes" in options.isolation):
+        options.isolation.discard("user")  # the same user, and in sight
 
 
 def environment(home: str) -> dict[str, str]:
@@ -158,8 +181,24 @@ def attempt(kind: str, options: Options) -> None:
         jail.enter_root(options.empty)
         if os.path.exists(jail.__file__) or not os.path.exists(jail.HOME):
             os._exit(1)  # what the grader is made of must be gone
+    if kind == "landlock":
+        jail.obey(jail.landlock(options.empty, options.library))
+        os.listdir(options.empty)
+        with contextlib.suppress(PermissionError):
+            open(jail.__file__).close()
+            os._exit(1)
     if kind == "user":
+        if options.owner is not None:
+            os.chown(options.empty, *options.owner)
+            os.chown(options.empty, os.getuid(), os.getgid())
         jail.drop_privileges(options.owner)
+
+
+def reach_libraries(options: Options) -> None:
+    """Raise `OSError` where Python itself is in a folder that the sandboxes' user may not enter."""
+    jail.drop_privileges(options.owner)
+    for folder in (*jail.prefixes(), *(path for path in sys.path if path.endswith("-packages"))):
+        os.listdir(folder)
 
 
 # -- the keeper ----------------------------------------------------------------------------------------------
@@ -179,11 +218,7 @@ def keep(request: dict[str, Any], channel: int, report_to: int, options: Options
                 jail.prctl(jail.PR_SET_CHILD_SUBREAPER, 1)
         if flags:
             jail.unshare(flags)
-        home = (
-            None
-            if "files" in options.isolation
-            else Path(tempfile.mkdtemp(prefix="lab-sandbox-", dir="/tmp"))
-        )
+        home = None if options.mounts else Path(tempfile.mkdtemp(prefix="lab-sandbox-", dir="/tmp"))
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -192,7 +227,7 @@ def keep(request: dict[str, Any], channel: int, report_to: int, options: Options
             inmate(request, channel, writing, home, options)
         os.close(channel)
         os.close(writing)
-        result = watch(pid, reading, report, request["limits"])
+        result = watch(pid, reading, report, request["limits"], home)
         kill_rest()
         if home is not None:
             shutil.rmtree(home, ignore_errors=True)
@@ -209,7 +244,9 @@ def keep(request: dict[str, Any], channel: int, report_to: int, options: Options
     os._exit(0)
 
 
-def watch(pid: int, reading: int, report: socket.socket, limits: dict[str, int]) -> dict[str, Any]:
+def watch(
+    pid: int, reading: int, report: socket.socket, limits: dict[str, int], home: Path | None
+) -> dict[str, Any]:
     """Until the inmate is gone, by itself or because a limit was reached."""
     import resource
 
@@ -238,7 +275,7 @@ def watch(pid: int, reading: int, report: socket.socket, limits: dict[str, int])
         elif time.monotonic() - began > limits["wall"]:
             end = "wall"
         elif not ready:
-            end = over_limit(pid, limits)
+            end = over_limit(pid, limits) or (fills(home, limits["disk"]) if home is not None else "")
         if end or gone in ready or gone < 0:
             if end:
                 end_group(pid)
@@ -322,6 +359,19 @@ def over_limit(pid: int, limits: dict[str, int]) -> str:
     return "cpu" if cpu > limits["cpu"] + 1 else ""
 
 
+def fills(home: Path, size: int) -> str:
+    """`disk` where there is more in a home than there may be, which no file system of its own bounds."""
+    entries, found = 0, 0
+    for folder, folders, files in os.walk(home):
+        entries += len(folders) + len(files)
+        for name in files:
+            with contextlib.suppress(OSError):
+                found += os.lstat(os.path.join(folder, name)).st_size
+        if entries > ENTRIES or found > size:
+            return "disk"
+    return ""
+
+
 # -- the inmate ----------------------------------------------------------------------------------------------
 
 
@@ -329,7 +379,7 @@ def inmate(request: dict[str, Any], channel: int, output: int, home: Path | None
     """Shut this process in, then run the submission; never returns."""
     try:
         os.setsid()
-        if "files" in options.isolation:
+        if options.mounts:
             jail.unshare(jail.CLONE_NEWNS)
             jail.new_root(options.empty, options.library, request["limits"]["disk"], options.owner or (0, 0))
             work = options.empty / jail.HOME.lstrip("/")
@@ -340,13 +390,18 @@ def inmate(request: dict[str, Any], channel: int, output: int, home: Path | None
             if options.owner is not None:
                 os.chown(home, *options.owner)
         jail.copy_files(Path(request["work"]), work, options.owner)
-        if "files" in options.isolation:
+        if options.mounts:
             jail.enter_root(options.empty)
             work = Path(jail.HOME)
         os.chdir(work)
+        rules = -1
+        if "files" in options.isolation and not options.mounts:
+            rules = jail.landlock(work, options.library)
         jail.limit(request["limits"] | {"processes": request["limits"]["processes"] + options.others})
-        if "user" in options.isolation:
+        with contextlib.nullcontext() if "user" in options.isolation else contextlib.suppress(OSError):
             jail.drop_privileges(options.owner)
+        if rules >= 0:
+            jail.obey(rules)
         with contextlib.suppress(OSError):  # only now: setuid takes it off
             jail.prctl(jail.PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_only(channel, output)

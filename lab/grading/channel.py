@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import select
 import socket
 import struct
@@ -40,10 +41,13 @@ class RemoteChannel:
     """One conversation, of at most `seconds`.
 
     `ended` is "" while it lasts, then "hung" (no answer in time), "closed" (the other side is gone) or
-    "broken" (what came was no proper message), with `detail` in words.
+    "broken" (what came was no proper message), with `detail` in words. `numbers` gives each question one
+    that nobody can know before it is asked.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
+    def __init__(
+        self, sock: socket.socket, seconds: float, numbers: Callable[[], int] = lambda: secrets.randbits(48)
+    ) -> None:
         self.ended: str = ""
         self.detail: str = ""
         self.seed = 0
@@ -53,7 +57,7 @@ class RemoteChannel:
         self._deadline = time.monotonic() + seconds
         self._buffer = bytearray()
         self._got = 0
-        self._next = 0
+        self._numbers = numbers
         self._pending: dict[int, asyncio.Future[Message] | None] = {}
         """Questions without an answer yet; None: whoever asked is blocked until it comes."""
         self._answers: dict[int, Message] = {}
@@ -122,11 +126,11 @@ class RemoteChannel:
     # -- out -------------------------------------------------------------------------------------------------
 
     def _question(self, op: str, fields: Message, future: asyncio.Future[Message] | None) -> int:
-        self._next += 1
-        self._pending[self._next] = future
+        number = self._numbers()
+        self._pending[number] = future
         self._traffic += op != "settle"
-        self._write({"n": self._next, "op": op, "fields": fields})
-        return self._next
+        self._write({"n": number, "op": op, "fields": fields})
+        return number
 
     def _write(self, message: Message) -> None:
         if self.ended:

@@ -1,9 +1,11 @@
 """The conversation with a submission, where the other side says what it likes."""
 
 import asyncio
+import itertools
 import json
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -16,7 +18,7 @@ def pair():
     ours, theirs = socket.socketpair()
     theirs.settimeout(10)
     with ours, theirs:
-        yield RemoteChannel(ours, 10), Other(theirs)
+        yield RemoteChannel(ours, 10, itertools.count(1).__next__), Other(theirs)
 
 
 class Other:
@@ -41,6 +43,46 @@ def test_an_answer_goes_to_its_question(pair):
     assert channel.ask("new", {}) == {"value": 5}
     assert other.receive() == {"n": 1, "op": "new", "fields": {}}
     assert channel.ended == ""
+
+
+def test_nobody_can_answer_before_it_is_asked():
+    """An answer has the number of its question, which is a different one each time."""
+    seen = set()
+    for _ in range(20):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            other = Other(theirs)
+            other.send(*({"answer": n, "message": {"value": "passed"}} for n in range(200)))
+            channel = RemoteChannel(ours, 10)
+            with pytest.raises(ConversationOver):
+                channel.ask("load", {})
+            assert channel.ended == "broken"
+            seen.add(other.receive()["n"])
+    assert len(seen) == 20
+
+
+def test_many_large_messages_end_the_conversation(pair, monkeypatch):
+    """What a check's callback lets wait stays in memory."""
+    monkeypatch.setattr(channel_module, "MOST_BYTES", 1000)
+    channel, other = pair
+    other.send({"answer": 1, "message": {"value": "x" * 900}})
+    assert channel.ask("call", {})["value"]
+    other.send({"answer": 2, "message": {"value": "x" * 900}})
+    with pytest.raises(ConversationOver):
+        channel.ask("call", {})
+    assert (channel.ended, channel.detail) == ("broken", "it sent more than 0 MiB")
+
+
+def test_a_message_of_many_parts_is_not_even_read(pair, monkeypatch):
+    """Eight megabytes of empty lists are half a gigabyte of Python's."""
+    monkeypatch.setattr(channel_module.json, "loads", None)
+    channel, other = pair
+    sending = threading.Thread(target=other.send, args=(b"[" + b"[]," * 1_000_001 + b"[]]",))
+    sending.start()
+    with pytest.raises(ConversationOver):
+        channel.ask("call", {})
+    sending.join()
+    assert "parts" in channel.detail
 
 
 @pytest.mark.parametrize(

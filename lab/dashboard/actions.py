@@ -17,7 +17,8 @@ from lab.errors import UserError
 if TYPE_CHECKING:
     from lab.dashboard.client import Control
     from lab.dashboard.feed import Source
-    from lab.dashboard.recording import Recorder, Replay
+    from lab.dashboard.follower import Follower
+    from lab.dashboard.recording import Replay
     from lab.dashboard.traffic import Traffic
     from lab.dashboard.trouble import Trouble
     from lab.launcher.stack import Stack
@@ -78,15 +79,23 @@ class Acting(App[None]):
         ),
     ]
 
-    source: Source | None
+    follower: Follower
     replay: Replay | None
-    recorder: Recorder | None
     frozen: bool
     control: Control | None
     traffic: Traffic | None
     trouble: Trouble | None
     stack: Stack | None
-    view: View
+
+    @property
+    def view(self) -> View:
+        """What is shown."""
+        return self.follower.view
+
+    @property
+    def source(self) -> Source | None:
+        """Where it comes from."""
+        return self.follower.source
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys for what this dashboard may not do are not there at all."""
@@ -97,8 +106,8 @@ class Acting(App[None]):
 
     async def let_go(self) -> None:
         """Stop the traffic and close connections and files, once the screen is gone."""
-        if self.recorder is not None:
-            self.recorder.close()
+        if self.follower.recorder is not None:
+            self.follower.recorder.close()
         if self.traffic is not None:
             await self.traffic.aclose()
         if self.trouble is not None:
@@ -177,15 +186,15 @@ class Acting(App[None]):
 
     def action_record(self) -> None:
         """Begin a recording in the current folder, or end it."""
-        if self.recorder is not None:
-            self.recorder.close()
-            self.notify(f"recorded {self.recorder.path.resolve()}", timeout=6, markup=False)
-            self.recorder = None
+        if (recorder := self.follower.recorder) is not None:
+            recorder.close()
+            self.notify(f"recorded {recorder.path.resolve()}", timeout=6, markup=False)
+            self.follower.recorder = None
         else:
             from lab.dashboard.recording import Recorder
 
             try:
-                self.recorder = Recorder(Path(time.strftime("recording-%Y%m%d-%H%M%S.jsonl")))
+                self.follower.recorder = Recorder(Path(time.strftime("recording-%Y%m%d-%H%M%S.jsonl")))
             except UserError as error:
                 self.complain(str(error))
             else:

@@ -11,11 +11,11 @@ from textual import events
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 
 from lab.dashboard.actions import Acting
-from lab.dashboard.client import ControlError
 from lab.dashboard.feed import Source
-from lab.dashboard.guide import Facts
+from lab.dashboard.follower import Follower
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import Message, View
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from lab.dashboard.trouble import Trouble
     from lab.launcher.stack import Process, Stack
 
-FRAMES = 5
-"""Frames a second, at most."""
+FRAME = 0.14
+"""Seconds from one frame to the next, at least: every tick of the feed has its frame, and none has two."""
 
 
 class Dashboard(Acting):
-    """Shows a gateway. `control`, `traffic` and `stack` are None where it may only look."""
+    """Shows a gateway. `control`, `traffic`, `trouble` and `stack` are None where it may only look."""
 
     TITLE = "Gateway Lab"
     ENABLE_COMMAND_PALETTE = True
@@ -62,20 +62,23 @@ class Dashboard(Acting):
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
-        self.source = source if replay is None else replay
+        self.follower = Follower(
+            View() if view is None else view,
+            source if replay is None else replay,
+            fetch,
+            recorder,
+            changed=self.touch,
+            clock=clock,
+        )
+        self._dirty = True
+        self._drawn = -FRAME
+        self._due: Timer | None = None
         self.replay = replay
-        self.recorder = recorder
         self.control = control
         self.traffic = traffic
         self.trouble = trouble
         self.stack = stack
-        self.view = View() if view is None else view
-        self.fetch = fetch
-        """Asks for a snapshot."""
         self.wall = wall
-        self._clock = clock
-        self._heard = clock()
-        self._dirty = True
         self.frozen = False
         self.keys: deque[str] = deque(maxlen=8)
         """The last keys that were pressed, for the room to follow."""
@@ -84,11 +87,9 @@ class Dashboard(Acting):
 
     def on_mount(self) -> None:
         """Paint first; then reach for the stack and the feed."""
-        if self.source is not None:
-            self.run_worker(self._follow(self.source), exclusive=True, group="feed")
-            self.set_interval(1 / FRAMES, self.frame)
-        if self.fetch is not None:
-            self.set_interval(1.0, self._poll)
+        if self.follower.source is not None:
+            self.run_worker(self.follower.follow(self.fetch_soon), exclusive=True, group="feed")
+            self.set_interval(1.0, self._second)
         if self.stack is not None:
             self.run_worker(self._start_stack(), group="stack")
 
@@ -96,18 +97,8 @@ class Dashboard(Acting):
         """Note the keys on their way to whoever they are for."""
         if isinstance(event, events.Key) and not event.is_forwarded and isinstance(self.screen, LabScreen):
             self.keys.append(self.get_key_display(Binding(event.key, "")))
-            self._dirty = True
+            self.touch()
         await super().on_event(event)
-
-    async def _follow(self, source: Source) -> None:
-        async for message in source(self._status):
-            self.view.fold(message)
-            if self.recorder is not None:
-                self.recorder.take(message)
-            if message.get("kind") == "policy" and not self.view.whole:
-                self._poll(always=True)  # the drawing shows settings, which ticks do not carry
-            self._heard = self._clock()
-            self._dirty = True
 
     async def _start_stack(self) -> None:
         assert self.stack is not None
@@ -117,67 +108,38 @@ class Dashboard(Acting):
             self.failure = str(error)
             self.exit()
 
-    def _poll(self, always: bool = False) -> None:
-        """Ask for what only a snapshot has, while a screen shows it."""
-        wanted = always or (getattr(self.screen, "polls", False) and not self.view.whole)
-        if self.view.status == "live" and wanted:
-            self.run_worker(self._take_snapshot(), group="poll", exclusive=True)
+    def _second(self) -> None:
+        """Time passes also in silence; while a screen shows what only a snapshot has, that is asked for."""
+        self.follower.let_time_pass()
+        if getattr(self.screen, "polls", False) and not self.view.whole:
+            self.fetch_soon()
 
     def fetch_soon(self) -> None:
-        """A recording begins with a snapshot."""
-        self._poll(always=True)
+        """Ask for a snapshot beside whatever goes on."""
+        self.run_worker(self.follower.ask(), group="poll", exclusive=True)
 
-    async def _take_snapshot(self) -> None:
-        if self.fetch is not None:
-            try:
-                snapshot = await self.fetch()
-            except ControlError:
-                return  # the feed tells that the gateway is away
-            self.view.refresh(snapshot)
-            if self.recorder is not None and not self.recorder.begun:
-                self.recorder.take(snapshot)
-            self._dirty = True
-
-    def _status(self, state: str, reason: str) -> None:
-        self.view.status, self.view.trouble = state, reason
+    def touch(self) -> None:
+        """Something changed: a frame is due, at once or `FRAME` seconds after the last one."""
         self._dirty = True
+        if self._due is None and self.is_running:
+            rest = self._drawn + FRAME - time.monotonic()
+            self._due = self.set_timer(max(rest, 0.001), self.frame)  # Textual knows no timer of 0 seconds
 
     def frame(self) -> None:
-        """Draw what changed; in silence, a second that passes is a change too."""
-        silent = self._clock() - self._heard
-        if self.view.status == "live" and silent > 1.0:
-            self.view.advance(self.view.time + silent)
-            self._heard += silent
-            self._dirty = True
-        screen = self.screen
+        """Draw what changed."""
+        if self._due is not None:
+            self._due.stop()
+            self._due = None
+        screen = self.screen if self.is_running else None
         # A screen that was only just switched to has no widgets yet; it shows itself once it is mounted.
         if self._dirty and not self.frozen and isinstance(screen, LabScreen) and screen.is_mounted:
             self._dirty = False
+            self._drawn = time.monotonic()
             screen.show(self.view)
-
-    def touch(self) -> None:
-        """Something besides the feed changed: draw it with the next frame."""
-        self._dirty = True
-
-    def tabs(self) -> list[tuple[str, str, str]]:
-        """Key, mode and title of every screen."""
-        return [(entry.key, entry.mode, entry.title) for entry in SCREENS]
 
     def processes(self) -> Mapping[str, Process]:
         """The processes that this dashboard started."""
         return {} if self.stack is None else self.stack.processes
-
-    def facts(self) -> Facts:
-        """What the hints depend on."""
-        service = self.processes().get("service-a")
-        return Facts(
-            can_send=self.traffic is not None,
-            owns_stack=self.stack is not None,
-            steady=self.traffic is not None and self.traffic.steady,
-            rate=self.traffic.rate if self.traffic else 0,
-            replay=None if self.replay is None else (self.replay.paused, self.replay.speed),
-            service_a=service.state if service else "healthy",
-        )
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every screen and every action is in the palette too."""
@@ -186,11 +148,11 @@ class Dashboard(Acting):
             yield SystemCommand(
                 f"Screen: {entry.title}", f"key {entry.key}", lambda e=entry: self.action_jump(e.mode)
             )
-        for binding in self.active_bindings.values():
-            if binding.enabled and binding.binding.tooltip:
-                action = binding.binding.action
+        for active in self.active_bindings.values():
+            if active.enabled and active.binding.tooltip:
+                binding = active.binding
                 yield SystemCommand(
-                    binding.binding.description,
-                    f"key {binding.binding.key}: {binding.binding.tooltip}",
-                    lambda a=action: self.call_later(self.run_action, a),
+                    binding.description,
+                    f"key {self.get_key_display(binding)}: {binding.tooltip}",
+                    lambda action=binding.action: self.call_later(self.run_action, action),
                 )

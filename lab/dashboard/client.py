@@ -30,22 +30,27 @@ def websocket_url(url: str) -> str:
 
 
 async def follow(
-    url: str, token: str, status: Callable[[str, str], None], *, pauses: tuple[float, ...] = PAUSES
+    url: str,
+    token: Callable[[], str],
+    status: Callable[[str, str], None],
+    *,
+    pauses: tuple[float, ...] = PAUSES,
 ) -> AsyncIterator[Message]:
     """The messages of the gateway's feed, for ever: a lost connection is made again, with growing pauses.
 
-    `status(state, reason)` hears `connecting`, `live`, `lost`, and `refused` where the token is wrong.
+    `token` is asked before each attempt. `status(state, reason)` hears `connecting`, `live`, `lost`, and
+    `refused` where the token is wrong.
     """
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus, WebSocketException
 
-    failures, away = 0, "connecting"
+    failures, away, where = 0, "connecting", urlsplit(url).netloc
     status(away, "")
     while True:
         try:
             async with connect(
                 websocket_url(url),
-                additional_headers={"Authorization": f"Bearer {token}"},
+                additional_headers={"Authorization": f"Bearer {token()}"},
                 max_size=None,
                 compression=None,  # on loopback it would cost the gateway more than it saves
                 proxy=None,
@@ -67,9 +72,9 @@ async def follow(
             reason = f"the feed was answered {code}"
         except (OSError, TimeoutError) as error:
             reason = (
-                "the gateway is not reachable"
-                if isinstance(error, OSError)
-                else "the gateway does not answer"
+                f"{where} does not answer"
+                if isinstance(error, TimeoutError)
+                else f"nobody answers at {where}"
             )
         except WebSocketException:
             reason = "the connection to the gateway broke"
@@ -120,13 +125,15 @@ class Control:
         if self._client is None:
             self._client = httpx.AsyncClient(
                 base_url=self.url,
-                headers={"Authorization": f"Bearer {self.token}"},
                 timeout=5,
                 transport=self._transport,
                 trust_env=False,
             )
         try:
-            response = await self._client.request(method, path, json=body, params=query)
+            authorization = {"Authorization": f"Bearer {self.token}"}
+            response = await self._client.request(
+                method, path, json=body, params=query, headers=authorization
+            )
         except httpx.HTTPError as error:
             raise ControlError(
                 f"{method} {path}: the gateway is not reachable ({type(error).__name__})"

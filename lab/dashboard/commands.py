@@ -16,6 +16,7 @@ import click
 
 from lab.dashboard.app import Dashboard
 from lab.dashboard.client import Control, follow
+from lab.dashboard.reach import knock, token_here, where
 from lab.dashboard.recording import Recorder, Replay
 from lab.dashboard.traffic import TRUST, Traffic
 from lab.dashboard.trouble import Trouble
@@ -54,7 +55,7 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
     url, token = stack.gateway_url, stack.admin_token
     control = Control(url, token)
     app = Dashboard(
-        lambda status: follow(url, token, status),
+        lambda status: follow(url, lambda: token, status),
         control=control,
         traffic=Traffic(url),
         trouble=Trouble(
@@ -92,6 +93,7 @@ def dashboard(config: Path | None = None, port_base: int | None = None) -> int:
     help="Write the recording that --replay names as one page of HTML instead of showing it.",
 )
 @click.option("--token", envvar="GATEWAY_ADMIN_TOKEN", help="The admin token; also GATEWAY_ADMIN_TOKEN.")
+@click.option("--patient", is_flag=True, hidden=True)  # a browser is better shown what is waited for
 def attach(
     url: str | None,
     control: bool,
@@ -101,6 +103,7 @@ def attach(
     replay: Path | None,
     record: Path | None,
     report: Path | None,
+    patient: bool,
 ) -> int:
     """Watch a gateway that already runs, at URL or where this machine's stack is."""
     if report is not None:
@@ -115,16 +118,25 @@ def attach(
         need_terminal()
         app = Dashboard(replay=Replay(replay))
         return finish(app, app.run_async())
-    url, token = where(url, token)
+    url, found = where(url, token)
+    if not web:
+        need_terminal()
+    if not patient:
+        knock(url, found)
     if web:
         return serve(url, token, control, web_port)
-    need_terminal()
-    calls = Control(url, token)
+    calls = Control(url, found)
+
+    def newest() -> str:
+        """A stack that is started again has another token."""
+        calls.token = token or token_here(url) or calls.token
+        return calls.token
+
     app = Dashboard(
-        lambda status: follow(url, token, status),
+        lambda status: follow(url, newest, status),
         control=calls if control else None,
         traffic=Traffic(url) if control else None,
-        trouble=trouble_for(url, token) if control else None,
+        trouble=trouble_for(url, found) if control else None,
         recorder=Recorder(record) if record else None,
         fetch=calls.snapshot,
     )
@@ -140,34 +152,16 @@ def attach(
     return finish(app, run())
 
 
-def serve(url: str, token: str, control: bool, port: int) -> int:
+def serve(url: str, token: str | None, control: bool, port: int) -> int:
     """The dashboard in browsers: each visitor gets a process of `lab attach`, and none a stack of its own."""
     from textual_serve.server import Server
 
     port_table.check({"the web dashboard": port})
-    command = [sys.executable, "-m", "lab", "attach", url, *(["--control"] if control else [])]
-    os.environ["GATEWAY_ADMIN_TOKEN"] = token  # for the children; not on a command line that others can see
+    command = [sys.executable, "-m", "lab", "attach", url, "--patient", *(["--control"] if control else [])]
+    if token:  # for the children; not on a command line that others can see
+        os.environ["GATEWAY_ADMIN_TOKEN"] = token
     Server(shlex.join(command), host=port_table.HOST, port=port, title="Gateway Lab").serve()
     return 0
-
-
-def where(url: str | None, token: str | None) -> tuple[str, str]:
-    """The gateway's address and token, from what was given or the run file. Raises `UserError`."""
-    run = runfile.read()
-    if url is None:
-        if run is None and not token:
-            raise UserError(
-                "no stack runs here; start one with `lab`, or name one: lab attach URL --token TOKEN"
-            )
-        url = run.gateway_url if run else f"http://{port_table.HOST}:{port_table.DEFAULT['gateway']}"
-    if "://" not in url:
-        url = f"http://{url}"
-    url = url.rstrip("/")
-    if not token and run is not None and url.replace("localhost", port_table.HOST) == run.gateway_url:
-        token = run.admin_token
-    if not token:
-        raise UserError(f"the token of {url} is needed: --token TOKEN, or set GATEWAY_ADMIN_TOKEN")
-    return url, token
 
 
 def trouble_for(url: str, token: str) -> Trouble | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from lab.dashboard.state import View
+
+if TYPE_CHECKING:
+    from lab.dashboard.app import Dashboard
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,19 @@ class Facts:
     """State of the process service-a, where the dashboard owns it."""
     replay: tuple[bool, float] | None = None
     """A recording is shown: whether it stands still, and its speed."""
+
+    @classmethod
+    def of(cls, app: Dashboard) -> Self:
+        """As they are now."""
+        service = app.processes().get("service-a")
+        return cls(
+            can_send=app.traffic is not None,
+            owns_stack=app.stack is not None,
+            steady=app.traffic is not None and app.traffic.steady,
+            rate=app.traffic.rate if app.traffic else 0,
+            replay=None if app.replay is None else (app.replay.paused, app.replay.speed),
+            service_a=service.state if service else "healthy",
+        )
 
 
 def hint(view: View, facts: Facts) -> str:

@@ -274,9 +274,9 @@ def markdown(report: Report, plot: str | None = None) -> str:
     return "\n\n".join(blocks)
 
 
-def replace_section(document: str, section: str) -> str:
+def replace_section(document: str, section: str, marks: tuple[str, str] = MARKS) -> str:
     """`document` with `section` between the two marks. Raises ValueError where they do not stand so."""
-    begin, end = MARKS
+    begin, end = marks
     if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
         raise ValueError(f"the lines {begin} and {end} must stand there once, in this order")
     before, _, rest = document.partition(begin)

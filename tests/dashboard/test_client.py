@@ -45,7 +45,7 @@ async def test_the_feed_is_followed_and_found_again_after_a_loss() -> None:
         await socket.send(json.dumps({"type": "snapshot", "visit": visits}))
 
     async with feed(handler) as server, asyncio.timeout(10):
-        messages = follow(url_of(server), "t0ken", lambda *s: heard.append(s), pauses=(0.001,))
+        messages = follow(url_of(server), lambda: "t0ken", lambda *s: heard.append(s), pauses=(0.001,))
         assert [(await anext(messages))["visit"] for _ in range(3)] == [1, 2, 3]
         await messages.aclose()
     assert heard[:4] == [
@@ -68,10 +68,27 @@ async def test_a_wrong_token_is_told_and_the_right_one_is_waited_for() -> None:
     async def handler(socket: ServerConnection) -> None: ...
 
     async with feed(handler) as server, asyncio.timeout(10):
-        following = asyncio.ensure_future(anext(follow(url_of(server), "wrong", status, pauses=(0.001,))))
+        messages = follow(url_of(server), lambda: "wrong", status, pauses=(0.001,))
+        following = asyncio.ensure_future(anext(messages))
         await refused.wait()
         following.cancel()
     assert heard[:2] == ["connecting: ", "refused: the token is wrong"]
+
+
+async def test_a_gateway_that_comes_back_with_another_token_is_followed_again() -> None:
+    tokens = iter(["old", "old", "t0ken"])
+    heard: list[str] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.send(json.dumps({"type": "snapshot"}))
+
+    async with feed(handler) as server, asyncio.timeout(10):
+        messages = follow(
+            url_of(server), lambda: next(tokens), lambda *s: heard.append(s[0]), pauses=(0.001,)
+        )
+        assert await anext(messages) == {"type": "snapshot"}
+        await messages.aclose()
+    assert heard == ["connecting", "refused", "refused", "live"]
 
 
 async def test_a_gateway_that_is_not_there_yet_is_waited_for() -> None:
@@ -88,14 +105,14 @@ async def test_a_gateway_that_is_not_there_yet_is_waited_for() -> None:
 
     async with feed(handler) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-    messages = follow(f"http://127.0.0.1:{port}", "t0ken", status, pauses=(0.001,))
+    messages = follow(f"http://127.0.0.1:{port}", lambda: "t0ken", status, pauses=(0.001,))
     async with asyncio.timeout(10):
         first = asyncio.ensure_future(anext(messages))
         await lost.wait()
         async with feed(handler, port=port):
             assert await first == {"type": "snapshot"}
             await messages.aclose()
-    assert heard[1] == ("connecting", "the gateway is not reachable")
+    assert heard[1] == ("connecting", f"nobody answers at 127.0.0.1:{port}")
 
 
 def test_the_address_of_the_feed() -> None:

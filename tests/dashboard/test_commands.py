@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from lab.cli import main
-from lab.dashboard import commands
-from lab.errors import UserError
-from lab.launcher import runfile
+from lab.dashboard import commands, reach
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +56,37 @@ def test_attach_without_a_stack_says_what_to_do(capsys: pytest.CaptureFixture[st
     assert "no stack runs here" in complaint(capsys, "attach")
 
 
-def test_attach_finds_the_stack_of_this_machine() -> None:
-    runfile.write("http://127.0.0.1:9000", {}, {}, "t0ken")
-    assert commands.where(None, None) == ("http://127.0.0.1:9000", "t0ken")
-    assert commands.where("localhost:9000", None) == ("http://localhost:9000", "t0ken")
-    assert commands.where("127.0.0.1:9000/", "mine") == ("http://127.0.0.1:9000", "mine")
-    with pytest.raises(UserError, match="--token"):
-        commands.where("http://127.0.0.1:9001", None)
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("more", [[], ["--web"]])
+def test_attach_to_a_dead_port_says_what_was_tried_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setattr(commands, "knock", lambda url, token: reach.knock(url, token, patience=0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"127.0.0.1:{listener.getsockname()[1]}"
+    said = complaint(capsys, "attach", url, "--token", "t", *more)
+    assert f"nobody answers at http://{url}" in said
+    assert "lab up" in said
+
+
+@pytest.mark.usefixtures("terminal")
+def test_attach_to_what_is_no_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'foo bar'" in complaint(capsys, "attach", "foo bar", "--token", "t")
+
+
+def test_who_visits_by_browser_waits_and_looks_the_token_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class Server:
+        def __init__(self, command: str, **options: object) -> None:
+            started.append(command)
+
+        def serve(self) -> None: ...
+
+    monkeypatch.setattr("textual_serve.server.Server", Server)
+    assert commands.serve("http://127.0.0.1:9000", None, False, 0) == 0
+    assert "attach http://127.0.0.1:9000 --patient" in started[0]
+    assert "GATEWAY_ADMIN_TOKEN" not in os.environ
 
 
 @pytest.mark.usefixtures("terminal")

@@ -142,11 +142,11 @@ async def test_recording_by_a_key(
     app = Dashboard(source)
     async with app.run_test() as pilot:
         await pilot.press("ctrl+r")
-        assert app.recorder is not None
-        path = app.recorder.path
-        app.recorder.take(gateway.snapshot())
+        assert app.follower.recorder is not None
+        path = app.follower.recorder.path
+        app.follower.recorder.take(gateway.snapshot())
         await pilot.press("ctrl+r")
-        assert app.recorder is None
+        assert app.follower.recorder is None
         await pilot.press("ctrl+s")
     assert [m["type"] for m in read(path)] == ["snapshot"]
     assert len(list(tmp_path.glob("dashboard-*.svg"))) == 1  # noqa: ASYNC240

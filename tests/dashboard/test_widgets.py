@@ -6,9 +6,10 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.content import Content
 
-from lab.dashboard.screens.clients import BAR, share
+from lab.dashboard.screens.clients import LONGEST, share
 from lab.dashboard.screens.policies import ABOUT, OPTIONS
 from lab.dashboard.screens.quick import QuickKeys
+from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import View
 from lab.dashboard.text import line
 from lab.dashboard.widgets.bars import TopBar
@@ -19,6 +20,8 @@ from lab.dashboard.widgets.table import LiveTable
 from lab.settings import Settings
 
 from .fakes import Fake, FakeGateway, FakeProcess
+
+TABS = [(entry.key, entry.mode, entry.title) for entry in SCREENS]
 
 
 def drawn(panel: Panel, view: View, width: int, height: int = 8) -> list[str]:
@@ -101,7 +104,7 @@ async def test_the_last_column_has_the_rest_of_the_width() -> None:
 def test_the_top_bar_gives_up_the_least_important(busy: View, width: int, titles: bool, up: bool) -> None:
     busy.bands.clear()
     fake = Fake(busy)
-    bar = TopBar(fake.app.tabs(), "overview")
+    bar = TopBar(TABS, "overview")
     with fake.app._context():
         first, second = drawn(bar, busy, width, 2)
     assert len(first) == len(second) == width
@@ -116,7 +119,7 @@ def test_what_is_done_to_the_system_stands_at_the_top(busy: View, gateway: FakeG
         busy.fold(gateway.event("note", source="fault", text=text, action="started"))
     fake = Fake(busy)
     with fake.app._context():
-        _, second = drawn(TopBar(fake.app.tabs(), "overview"), busy, 100, 2)
+        _, second = drawn(TopBar(TABS, "overview"), busy, 100, 2)
     assert second.endswith("▲ hang +1 ")
 
 
@@ -170,8 +173,9 @@ def test_every_option_of_every_policy_has_a_meaning() -> None:
 
 
 def test_the_busiest_client_has_the_longest_bar_and_nobody_has_none() -> None:
-    assert [len(part[0]) for part in share(10, 10, 20)] == [BAR // 2, BAR // 2]
-    assert [len(part[0]) for part in share(1, 0, 1000)] == [1, 0]
+    assert [len(part[0]) for part in share(10, 10, 20, 100)] == [LONGEST // 2, LONGEST // 2]
+    assert [len(part[0]) for part in share(10, 10, 20, 8)] == [4, 4]
+    assert [len(part[0]) for part in share(1, 0, 1000, 100)] == [1, 0]
 
 
 # -- large figures

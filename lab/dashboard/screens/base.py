@@ -11,7 +11,8 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Static
 
-from lab.dashboard.guide import hint
+from lab.dashboard.guide import Facts, hint
+from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import View
 from lab.dashboard.widgets.bars import Hint, Keys, TopBar
 from lab.dashboard.widgets.panel import Long
@@ -64,7 +65,7 @@ class LabScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Top bar, body, hint, footer."""
-        yield TopBar(self.dashboard.tabs(), self.mode)
+        yield TopBar([(entry.key, entry.mode, entry.title) for entry in SCREENS], self.mode)
         with Vertical(id="body"):
             yield from self.body()
         yield Hint()
@@ -113,6 +114,6 @@ class LabScreen(Screen[None]):
         for widget in self.query("Panel, OverTime"):
             if widget.display:
                 widget.view = view  # type: ignore[attr-defined]
-        facts = self.dashboard.facts()
+        facts = Facts.of(self.dashboard)
         fits = bool(self.tip) and view.live and facts.can_send and facts.replay is None
         self.query_one(Hint).hint = self.tip if fits else hint(view, facts)

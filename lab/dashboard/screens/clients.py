@@ -61,14 +61,15 @@ paths that were asked for most, without their queries.
         rates = f"{text.rate(view.rate('admitted'))} admitted, {text.rate(view.rate('limited'))} refused"
         self.query_one("#limit", Line).words = line(("rate limit  ", "bold"), limit, (f"   now {rates}", DIM))
         most = max((c.get("admitted", 0) + c.get("limited", 0) for c in view.clients), default=1)
-        self.query_one("#by-client", LiveTable).fill(
+        table = self.query_one("#by-client", LiveTable)
+        table.fill(
             {
                 str(c["client"]): (
                     (str(c["client"]), STRONG if view.time - c.get("last", 0) < 2 else ""),
                     (f"{text.count(c.get('admitted', 0))}", GOOD),
                     (f"{text.count(c.get('limited', 0))}", BAD if c.get("limited") else DIM),
                     (f"{text.ago(view.time - c['last'])}" if c.get("last") else "", DIM),
-                    share(c.get("admitted", 0), c.get("limited", 0), most),
+                    share(c.get("admitted", 0), c.get("limited", 0), most, table.rest),
                 )
                 for c in view.clients
             }
@@ -78,11 +79,12 @@ paths that were asked for most, without their queries.
         )
 
 
-BAR = 20
-"""Cells of the busiest client's bar."""
+LONGEST = 20
+"""Cells of a bar at most."""
 
 
-def share(admitted: int, limited: int, most: int) -> list[Part]:
+def share(admitted: int, limited: int, most: int, room: int) -> list[Part]:
     """A client's requests beside those of the busiest; whatever is not nothing has a cell at least."""
-    cells = [max(round(number / max(most, 1) * BAR), 1) if number else 0 for number in (admitted, limited)]
+    unit = min(room, LONGEST) / max(most, 1)
+    cells = [max(round(number * unit), 1) if number else 0 for number in (admitted, limited)]
     return [("█" * cells[0], GOOD), ("▒" * cells[1], BAD)]

@@ -79,11 +79,11 @@ time. Where Locust is the bottleneck, its figures say so. **!** kills the load a
         trouble = self.dashboard.trouble
         load = trouble.load if trouble else None
         figures = trouble.figures if trouble else None
-        rate = f"{self._wanted['rate']:g} requests/s" if self._wanted["rate"] else "as many as they can"
+        rate = f"{self._wanted['rate']:g} requests/s" if self._wanted["rate"] else "no limit"
         wanted = f"{self._wanted['users']} users, {self._wanted['seconds']:g} s, {rate}"
         state = ("● " + load.label if figures else "◌ starting Locust", WARN) if load else ("no load", DIM)
         busy = ("   Locust is the bottleneck", BAD) if figures and figures.saturated else ""
-        cpu = (f"   Locust uses {text.percent(figures.cpu)} of a core", DIM) if load and figures else ""
+        cpu = (f"   Locust: {text.percent(figures.cpu)} of a core", DIM) if load and figures else ""
         self.query_one("#settings", Line).words = line(state, cpu, busy, ("   next: ", DIM), wanted)
         self.query_one("#shapes", LiveTable).fill(
             {

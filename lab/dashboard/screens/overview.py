@@ -26,14 +26,12 @@ The drawing is the path of a request: from the clients through the gateway's sta
 services. Totals count since the gateway's start and light up while they grow; rates (`/s`) are those of the
 last two seconds.
 
-| stage | figures |
-|---|---|
-| auth | refused: 401 without a known key, 403 with a key that may not |
-| limit | admitted by the rate limiter, and 429: refused |
-| cache | answered from the cache (hits), asked of the service (misses) |
-| bulkhead | requests that wait for a service now |
-| breaker | `■ closed` lets through, `□ OPEN` refuses with 503, `◧ half-open` probes; `!` is forced by hand |
-| retry | further attempts after a failure, and calls to services in all |
+- **auth** refused: 401 without a known key, 403 with a key that may not
+- **limit** admitted by the rate limiter, and 429: refused
+- **cache** answered from the cache (hits), asked of the service (misses)
+- **bulkhead** requests that wait for a service now
+- **breaker** `■ closed` lets through, `□ OPEN` refuses with 503, `◧ half-open` probes; `!` is forced by hand
+- **retry** further attempts after a failure, and calls to services in all
 
 Below: charts of the last minutes, in a small window behind **c**; under them each breaker's state over time,
 `─` closed, `▒` half-open, `█` open, and what happened. The coloured ground marks where a fault or a load was

@@ -166,8 +166,8 @@ class Meaning(Framed):
             rows.append(line(("algorithms  ", DIM), ", ".join(known), (", or a class of your own", DIM)))
         rows.append(line())
         for name, value in view.policies.get(self.policy, {}).get("options", {}).items():
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            rows.append(line((f"{name:<16}", ""), (f"{shown:>10}  ", STRONG), (OPTIONS.get(name, ""), DIM)))
+            shown = flow({name: value}).partition(": ")[2]
+            rows.append(line(f"{name:<16}", (f"{shown:<14}  ", STRONG), (OPTIONS.get(name, ""), DIM)))
         return rows
 
 

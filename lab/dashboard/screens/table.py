@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from lab.dashboard.screens.base import LabScreen
+if TYPE_CHECKING:
+    from lab.dashboard.screens.base import LabScreen
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Entry:
     def make(self) -> LabScreen:
         """A new screen."""
         module, _, name = self.where.partition(":")
-        return cast(LabScreen, getattr(importlib.import_module(module), name)())
+        return cast("LabScreen", getattr(importlib.import_module(module), name)())
 
 
 SCREENS: list[Entry] = [

@@ -15,11 +15,11 @@ from lab.dashboard.text import ACCENT, BAD, DIM, GOOD, WARN, line
 from lab.dashboard.widgets.panel import Panel
 
 STATUS = {
-    "live": ("●", GOOD),
-    "connecting": ("◌", WARN),
-    "lost": ("○", BAD),
-    "refused": ("✖", BAD),
-    "replay": ("▶", ACCENT),
+    "live": ("● live", GOOD),
+    "connecting": ("◌ waiting", WARN),
+    "lost": ("○ lost", BAD),
+    "refused": ("✖ refused", BAD),
+    "replay": ("▶ replay", ACCENT),
 }
 
 Tab = tuple[str, str, str]
@@ -33,7 +33,7 @@ class TopBar(Panel):
     TopBar { height: 2; background: $panel; link-style: none; link-style-hover: bold; }
     """
 
-    def __init__(self, tabs: list[Tab], current: str) -> None:
+    def __init__(self, tabs: Sequence[Tab], current: str) -> None:
         super().__init__()
         half = len(tabs) // 2
         self._rows = (tabs[:half], tabs[half:])
@@ -43,7 +43,7 @@ class TopBar(Panel):
         """Both rows; where there is no room for the titles, only the screen that is shown has its one."""
         status = (self._feed(view), self._doing(view))
         longest = max(self._tabs(row, True).cell_length for row in self._rows)
-        full = longest + status[0][1].cell_length <= width
+        full = longest + status[0][-1].cell_length <= width
         rows = []
         for tabs, right in zip(self._rows, status, strict=True):
             left = self._tabs(tabs, full)
@@ -63,14 +63,13 @@ class TopBar(Panel):
 
     def _feed(self, view: View) -> list[Content]:
         """`● live 0:42 `, and shorter."""
-        shape, style = STATUS.get(view.status, STATUS["lost"])
-        state = line((f"{shape} {view.status}", style))
+        state = line(STATUS.get(view.status, STATUS["lost"]))
         up = line((f" {text.span(view.uptime)} ", DIM)) if view.live else line(" ")
-        return [state + up, state + " ", line((shape, style))]
+        return [state + up, state + " "]
 
     def _doing(self, view: View) -> list[Content]:
         """`● rec ▲ latency 800 ms `, and shorter."""
-        recording = self.app.recorder is not None  # type: ignore[attr-defined]
+        recording = self.app.follower.recorder is not None  # type: ignore[attr-defined]
         rec = line(("● rec ", f"bold {BAD}")) if recording else line()
         running = [band.label or band.kind for band in view.bands if band.end is None or band.end > view.time]
         more = f"+{len(running) - 1} " if len(running) > 1 else ""

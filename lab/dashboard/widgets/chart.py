@@ -103,12 +103,9 @@ class OverTime(Widget):
         if view is None or width < NARROW or rows < 1:
             return []
         start, _ = window(view, columns)
-        inside = self.plot(view, columns, rows, banded(view, start, columns))
-        return [
-            self._edge("╭─ ", self.title(view, width - 5), "╮", width),
-            *(self._row(label, cells) for label, cells in inside),
-            self._axis(columns),
-        ]
+        inside = [self._row(*row) for row in self.plot(view, columns, rows, banded(view, start, columns))]
+        inside += [self._row("", [(" ", "dim", "")] * columns)] * (rows - len(inside))
+        return [self._edge("╭─ ", self.title(view, width - 5), "╮", width), *inside, self._axis(columns)]
 
     def title(self, view: View, width: int) -> list[Segment]:
         """What stands in the frame's upper edge, in at most `width` cells."""

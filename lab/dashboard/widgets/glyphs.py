@@ -20,15 +20,19 @@ EIGHTHS = 8
 Heights = tuple[int | None, ...]
 """Per line the height of a sample in dots from 1 on; None is a gap."""
 
-BRAILLE = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The dots of the left and the right column, from the top."""
+BRAILLE = (" ", *(chr(0x2800 + bits) for bits in range(1, 256)))
 BLOCKS = " ▁▂▃▄▅▆▇█"
+
+KEPT = 2048
+"""Columns that are looked up: those of a few frames of all charts, in a few megabytes."""
 
 NOBODY = -1
 """In the place of a series' number: the ground."""
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=KEPT)
 def lines(before: Heights, left: Heights, right: Heights, rows: int) -> tuple[tuple[str, int], ...]:
     """A column of cells with lines, from the top: each cell's glyph, and the number of the line that has it.
 
@@ -48,12 +52,12 @@ def lines(before: Heights, left: Heights, right: Heights, rows: int) -> tuple[tu
             beside = other + (other < level) - (other > level)
             for dot in range(min(level, beside), max(level, beside) + 1):
                 row, step = divmod(dot - 1, DOTS)
-                bits[rows - 1 - row] |= BRAILLE[side][DOTS - 1 - step]
+                bits[rows - 1 - row] |= BITS[side][DOTS - 1 - step]
                 owner[rows - 1 - row] = line
-    return tuple((chr(0x2800 + b) if b else " ", o) for b, o in zip(bits, owner, strict=True))
+    return tuple((BRAILLE[b], o) for b, o in zip(bits, owner, strict=True))
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=KEPT)
 def areas(tops: tuple[int, ...], rows: int) -> tuple[tuple[str, int, int], ...]:
     """A column of cells with areas that stand on each other, from the top: glyph, area, area behind it.
 

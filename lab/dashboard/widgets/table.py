@@ -45,11 +45,12 @@ class LiveTable(DataTable[Text]):
         self._titles = columns
         self._shown: dict[str, tuple[Cell, ...]] = {}
         self._theme = ""
-        self._rest = 0
+        self.rest = 0
+        """The width of the column that takes the room that is left."""
 
     def on_resize(self) -> None:
         """Another width leaves another rest."""
-        if self.columns and self._rest != self._room():
+        if self.columns and self.rest != self._room():
             selected, shown, self._shown = self.selected, self._shown, {}
             self.clear(columns=True)
             self.fill(shown)
@@ -62,10 +63,10 @@ class LiveTable(DataTable[Text]):
 
     def _add_columns(self) -> None:
         # Not at mounting: the screen may have rows for us before that.
-        self._rest = self._room()
+        self.rest = self._room()
         for title, width in self._titles:
             label = Text(title.removeprefix(">"), justify="right" if title.startswith(">") else "left")
-            self.add_column(label, width=width or self._rest, key=title)
+            self.add_column(label, width=width or self.rest, key=title)
 
     @property
     def selected(self) -> str | None:

@@ -22,7 +22,7 @@ from lab.settings import ConfigError
 
 Say = Callable[[str], None]
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 port_base = click.option(

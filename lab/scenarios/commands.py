@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lab.scenarios.engine import Line, Verdict
     from lab.scenarios.model import Figures, Scenario
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 RUN_TIMEOUT = 60.0
 """Seconds after which a run that does not end by itself is broken off, and everything put back."""
 CURES = {"off": (False,), "on": (True,), "both": (False, True)}

@@ -22,7 +22,7 @@ import httpx
 import websockets
 from websockets.asyncio.client import connect
 
-STEP_TIMEOUT = 5.0
+STEP_TIMEOUT = 10.0
 """Seconds that one step may take before it counts as not seen."""
 TOUR_TIMEOUT = 24.0
 """Seconds for all of it, so that a demo of a broken gateway also ends within half a minute."""

@@ -14,7 +14,7 @@ from lab.launcher.ports import PortInUse
 from lab.launcher.stack import Stack
 from lab.scenarios.play import Play
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 ATTEMPTS = 3
 
 CONFIG = {

@@ -17,7 +17,7 @@ def ended(process: psutil.Process) -> bool:
         return True
 
 
-def survivors(processes: Iterable[psutil.Process], seconds: float = 10.0) -> list[psutil.Process]:
+def survivors(processes: Iterable[psutil.Process], seconds: float = 60.0) -> list[psutil.Process]:
     """Those of `processes` that still run after `seconds`; an empty list as soon as all have ended."""
     deadline = time.monotonic() + seconds
     while (left := [each for each in processes if not ended(each)]) and time.monotonic() < deadline:

@@ -186,7 +186,7 @@ async def test_it_dies_with_its_parent() -> None:
         process = psutil.Process(int(await asyncio.wait_for(parent.stdout.readline(), PATIENCE)))
         os.kill(parent.pid, signal.SIGKILL)
         await parent.wait()
-        assert await asyncio.to_thread(survivors, [process], 5) == []
+        assert await asyncio.to_thread(survivors, [process]) == []
 
 
 async def test_a_generator_at_its_limit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_the_use_of_a_core_is_measured() -> None:
             shares.append(cpu.of(busy.pid))
         busy.kill()
     assert shares[0] == 0
-    assert 0.1 < max(shares) <= 1
+    assert 0 < max(shares) <= 1
     assert cpu.of(busy.pid) == 0
 
 

@@ -404,6 +404,7 @@ def inmate(request: dict[str, Any], channel: int, output: int, home: Path | None
             jail.obey(rules)
         with contextlib.suppress(OSError):  # only now: setuid takes it off
             jail.prctl(jail.PR_SET_PDEATHSIG, signal.SIGKILL)
+            jail.prctl(jail.PR_SET_DUMPABLE, 1)  # its processes may look where others of them listen
         keep_only(channel, output)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except BaseException:

@@ -281,3 +281,87 @@ async def test_the_class_in_the_docs_works_as_it_stands(tmp_path: Path) -> None:
     file.write_text(code, encoding="utf-8")
     limiter = stage(use=f"{file}:Alternate")
     assert [(await limiter(ask(), Service())).status for _ in range(4)] == [200, 429, 200, 429]
+
+
+# -- a class on probation ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", ALGORITHMS)
+@pytest.mark.parametrize("limit", [1, 3, 1_000_000])
+def test_the_built_in_classes_keep_the_promises(use: str, limit: int) -> None:
+    RateLimit.prove(RateLimitSettings(use=use, limit=limit, window=0.5), Context())
+
+
+class Mute:
+    def give(self, key: Hashable, now: float) -> None: ...
+
+
+class Silent(FixedWindow):
+    def take(self, key: Hashable, now: float) -> Any:
+        return super().take(key, now).admitted
+
+
+class Endless(FixedWindow):
+    def take(self, key: Hashable, now: float) -> Verdict:
+        return Verdict(True, self.limit, 0, float("inf"))
+
+
+class Vague(FixedWindow):
+    def take(self, key: Hashable, now: float) -> Verdict:
+        return Verdict(True, self.limit, -1, 1.0)
+
+
+class Closed(FixedWindow):
+    def take(self, key: Hashable, now: float) -> Verdict:
+        return Verdict(False, self.limit, 0, 1.0, 1.0)
+
+
+class Generous(FixedWindow):
+    def __init__(self, limit: int, window: float) -> None:
+        super().__init__(limit + 1, window)
+
+
+class Shared(FixedWindow):
+    def take(self, key: Hashable, now: float) -> Verdict:
+        return super().take("everybody", now)
+
+
+class Final(FixedWindow):
+    def __init__(self, limit: int, window: float) -> None:
+        super().__init__(limit, 2 * window + 0.1)
+
+
+class Picky(FixedWindow):
+    def __init__(self, limit: int, window: float) -> None:
+        if limit > 50:
+            raise ValueError("50 at most")
+        super().__init__(limit, window)
+
+
+@pytest.mark.parametrize(
+    ("cls", "complaint"),
+    [
+        (Mute, "Mute has no method take(key, now)"),
+        (Silent, "take() returned True; a Verdict with a number for admitted was expected"),
+        (
+            Endless,
+            "take() returned Verdict(admitted=True, limit=50, remaining=0, reset=inf, retry_after=0.0); "
+            "a Verdict with a number for reset was expected",
+        ),
+        (
+            Vague,
+            "take() returned Verdict(admitted=True, limit=50, remaining=-1, reset=1.0, retry_after=0.0); "
+            "a Verdict with a number for remaining was expected",
+        ),
+        (Closed, "take() refuses the first request of a client"),
+        (Generous, "take() admits more than 50 requests at once, the limit it was given"),
+        (Shared, "one client's requests count for another one"),
+        (Final, "take() still refuses after two windows of 60 s"),
+        (Picky, "Picky cannot be made: ValueError: 50 at most"),
+    ],
+)
+def test_a_broken_promise_is_named(monkeypatch: pytest.MonkeyPatch, cls: type[Any], complaint: str) -> None:
+    monkeypatch.setattr(plug, "find", lambda use, built_in: cls)
+    with pytest.raises(plug.PlugError) as caught:
+        RateLimit.prove(RateLimitSettings(use="mine:Class", limit=60), Context())
+    assert str(caught.value).removeprefix("use: mine:Class: ") == complaint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,21 @@ def test_invented_clients_free_nobody_and_fill_nothing(cls: Any, invented: int) 
     assert limiter.clients == 1000
     assert not limiter.take("spent", 5.0).admitted
     assert [limiter.take("nearly", 5.0).admitted for _ in range(2)] == [True, False]
+
+
+@every
+def test_invented_clients_take_no_more_memory_than_there_is_room_for(cls: Any) -> None:
+    limiter = cls(10, 60.0, max_clients=100)
+    for i in range(300):
+        limiter.take(i, i * 1e-3)
+    tracemalloc.start()
+    try:
+        for i in range(300, 5000):
+            limiter.take(i, i * 1e-3)
+        in_use, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert in_use < 100 * 2000  # all of what is remembered was made anew meanwhile
 
 
 @every

@@ -293,20 +293,23 @@ class Raised(Exception):
     """The submission raised something. Where a check does not expect it, it is a failure."""
 
     def __init__(self, raised: dict[str, Any]) -> None:
-        super().__init__(str(raised.get("text", "")))
-        self.kind = str(raised.get("kind", ""))
+        # Whoever has taken over the agent has put there what they like.
+        told = {name: value if isinstance(value, str) else "" for name, value in raised.items()}
+        mro, line = raised.get("mro"), raised.get("line")
+        self.kind = " ".join(told.get("kind", "").split())[:100]
         """The class's name; empty where the class or method is not there or not as it should be."""
-        self.mro = [str(name) for name in raised.get("mro", [])]
+        self.mro = [str(name) for name in mro[:100]] if isinstance(mro, list) else []
         """The names of the class and of those it is derived from."""
-        self.text = str(raised.get("text", ""))
-        self.line = int(raised.get("line") or 0)
-        self.source = str(raised.get("source", ""))
-        self.function = str(raised.get("function", ""))
+        self.text = " ".join(told.get("text", "").split())[:300]
+        self.line = line if type(line) is int and 0 <= line < 1 << 31 else 0
+        self.source = told.get("source", "")[:120]
+        self.function = told.get("function", "")[:100]
+        super().__init__(self.text)
 
     def sentence(self) -> str:
         """What happened, for the one who wrote it."""
         if not self.kind:
-            return self.text
+            return self.text or "an error about which nothing is said"
         where = (
             f" (line {self.line}: {self.source})"
             if self.source

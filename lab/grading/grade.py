@@ -5,9 +5,12 @@ The check itself runs here. What the submission does to its process costs it tha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,10 @@ SLACK = 3.0
 """How many times its limit a check may last on the wall clock: a busy machine is nobody's fault. Processor
 time, which does not depend on that, is held to the limit itself. It is the same for every check of every
 submission, whatever happened before, or a verdict would depend on what happened before."""
+OURS = 10.0
+"""Seconds of the grader's own processor time that a check may cost, on top of its limit."""
+LONGEST = 20_000
+"""Characters of a message."""
 SETTLE = 3.0
 """Seconds that a process which has hung up is given to end by itself."""
 ATTEMPTS = 3
@@ -36,6 +43,32 @@ class Answer:
     result: kit.Result
     end: End
     unloadable: str = ""
+
+
+class Overtime(Exception):
+    """What a submission answered keeps a check busy for longer than any check needs."""
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """Raise `Overtime` in what takes more than so many seconds of this process's own time.
+
+    Where there is no such timer, or in another thread than the first, nothing is bounded.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise Overtime
+
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 class Grader:
@@ -98,7 +131,11 @@ class Grader:
         if answer := self._load(first, check, channel, sandbox):
             return answer
         channel.extend(check.limit * self._slack)
-        result = kit.execute(check, channel)
+        try:
+            with bounded(OURS + check.limit):
+                result = kit.execute(check, channel)
+        except Overtime:  # just when it was done
+            result = kit.failed(check, kit.Failure("an answer as the task describes it", "too much of it"))
         end = settled(channel, sandbox)
         if not result.passed and channel.ended:
             status, text = lost(channel, end, sandbox.limits, check.limit)
@@ -145,7 +182,7 @@ def verdict_of(exercise: Exercise, result: kit.Result, printed: str, seconds: fl
         maximum=result.maximum,
         hidden=result.hidden,
         why=result.why,
-        text=result.text,
+        text=result.text[:LONGEST],
         mistake="" if result.passed else result.mistake,
         printed=printed,
         seconds=round(seconds, 3),

@@ -374,7 +374,7 @@ def assign(submission: Submission, exercises: Sequence[Exercise], wanted: Exerci
     sources = [path for path in sources if alone or path.name not in OURS]
     if wanted is not None:
         # They say what it is for; then a file of any name will do where there is only one to choose from.
-        fitting = [path for path in sources if defined(path) & defined(wanted.file)] or sources
+        fitting = [path for path in sources if defined(path) & defined(wanted.solution)] or sources
         if len(fitting) == 1 or len({path.read_bytes() for path in fitting}) == 1:
             submission.files[wanted.name] = fitting[0]
         return

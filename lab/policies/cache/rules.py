@@ -46,7 +46,7 @@ def policy(headers: Headers) -> tuple[fields.Directives, bool]:
 
 
 def lifetime(
-    found: fields.Directives, headers: Headers, date: float, wall: float, *, expires: bool = True
+    found: fields.Directives, headers: Headers, date: float, wall: float, *, expires: bool
 ) -> float | None:
     """The freshness lifetime in seconds that the response states; None where it states none (§4.2.1).
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -16,6 +17,7 @@ from textual.timer import Timer
 from lab.dashboard.actions import Acting
 from lab.dashboard.feed import Source
 from lab.dashboard.follower import Follower
+from lab.dashboard.screens import table
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import Message, View
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from lab.dashboard.trouble import Trouble
     from lab.launcher.stack import Process, Stack
 
+SOON = 1.0
+"""Seconds from the start to the preparations for the first keys: the first paint comes before."""
 FRAME = 0.14
 """Seconds from one frame to the next, at least: every tick of the feed has its frame, and none has two."""
 
@@ -90,6 +94,7 @@ class Dashboard(Acting):
         if self.follower.source is not None:
             self.run_worker(self.follower.follow(self.fetch_soon), exclusive=True, group="feed")
             self.set_interval(1.0, self._second)
+            self.set_timer(SOON, self._make_ready)
         if self.stack is not None:
             self.run_worker(self._start_stack(), group="stack")
 
@@ -99,6 +104,14 @@ class Dashboard(Acting):
             self.keys.append(self.get_key_display(Binding(event.key, "")))
             self.touch()
         await super().on_event(event)
+
+    @work(group="ready")
+    async def _make_ready(self) -> None:
+        """Import and open what the first keys would else wait for."""
+        await asyncio.to_thread(table.load)
+        if self.trouble is not None:
+            await self.trouble.prepare()
+            self.touch()
 
     async def _start_stack(self) -> None:
         assert self.stack is not None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import UserError
@@ -61,6 +63,12 @@ class Trouble:
         return self._faults or FaultClient(self.services, Notes(self._url, self._token, "fault"))
 
     # -- faults ----------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Open the line to the services and learn what is set there: the first key would wait for it."""
+        await asyncio.to_thread(import_module, "lab.faults.client")
+        with contextlib.suppress(UserError):  # they may not be there yet
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Ask the services what is set. Raises `FaultError`."""
@@ -118,9 +126,9 @@ class Trouble:
             if self.load is run:  # else it was stopped before it had begun
                 raise
         finally:
-            if self.load is run:
+            if self.load is run:  # else whoever stopped it does so, and tells the viewers
                 self.load = None
-            await run.stop()
+                await run.stop()
             changed()
 
     async def stop_load(self, grace: float | None = None) -> None:
@@ -133,7 +141,9 @@ class Trouble:
 
     async def panic(self) -> None:
         """Undo every fault and stop the load, at once and side by side. Raises what went wrong first."""
-        done = await asyncio.gather(self.faults.clear(), self.stop_load(0), return_exceptions=True)
+        stopping = asyncio.create_task(self.stop_load(0))
+        await asyncio.sleep(0)  # it is killed before the line to the services is used, or even imported
+        done = await asyncio.gather(stopping, self.faults.clear(), return_exceptions=True)
         self._set = []
         for result in done:
             if isinstance(result, BaseException):

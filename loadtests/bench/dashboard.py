@@ -45,6 +45,7 @@ from lab.dashboard.traffic import TRUST, VISITORS, steady_path
 from lab.faults.client import FaultClient
 from lab.launcher import ports, runfile
 from lab.launcher.stack import Stack
+from loadtests.bench.hour import START
 from loadtests.bench.processes import ROOT
 from loadtests.bench.report import Target, number, replace_section
 from loadtests.bench.run import load_average, machine
@@ -409,7 +410,7 @@ async def hour(found: Findings, quick: bool) -> None:
     if child.returncode:
         sys.exit("the hour was not drawn to its end")
     mib = {int(minute): value for minute, value in json.loads(out)["mib"].items()}
-    found.add(f"memory that {minutes} minutes add", mib[minutes] - mib[1], 20, " MiB")
+    found.add(f"memory that {minutes} minutes add", mib[minutes] - mib[START], 20, " MiB")
     found.note("MiB resident after so many minutes: " + ", ".join(f"{m}: {v}" for m, v in mib.items()))
 
 

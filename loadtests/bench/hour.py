@@ -2,8 +2,8 @@
 
     python -m loadtests.bench.hour [--minutes 60] [--trace]
 
-Every tick of the hour is folded and drawn at 120×40, with events, notes and a change of the screen every two
-minutes. Prints one line of JSON; with `--trace` also where the memory of the second half was asked for.
+Every tick of the hour is folded and drawn at 120×40, with events, notes and another screen every two minutes;
+each screen was shown once before it is measured for the first time. Prints one line of JSON; with `--trace` also where the memory of the second half was asked for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from typing import Any
 import psutil
 
 import lab.dashboard.app
+from lab.dashboard.screens import table
 from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import Message, View
 
 TICK = 0.15
 """Seconds between two ticks of the feed."""
+START = 2
+"""Minutes after which every screen was shown once: what they are made of is there."""
 RATE = 500
 """Requests a second."""
 SERVICES = ("service-a", "service-b")
@@ -145,6 +148,7 @@ async def run(minutes: int, trace: bool) -> dict[str, Any]:
     """Draw so many minutes; the resident memory in MiB after each ten of them."""
     gateway, process = Gateway(), psutil.Process()
     lab.dashboard.app.FRAME = 3600.0  # frames are drawn from here
+    table.load()
     app = lab.dashboard.app.Dashboard(view=View(status="live"))
     kept: dict[int, float] = {}
     before: tracemalloc.Snapshot | None = None
@@ -164,12 +168,14 @@ async def run(minutes: int, trace: bool) -> dict[str, Any]:
             app.frame()
             await asyncio.sleep(0)
             app.screen._on_timer_update()  # what Textual does sixty times a second
-            if seconds % 120 < TICK:
+            if n % 800 == 0 or (n < 800 and n % 60 == 0):  # two minutes; all screens within the first two
                 await pilot.press(next(keys))
-            if seconds % 600 < TICK or n == 400:
+            if n % 800 == 0:
                 gc.collect()
-                kept[round(seconds / 60)] = round(process.memory_info().rss / 2**20, 1)
-                print(f"{seconds / 60:.0f} min: {kept[round(seconds / 60)]} MiB", file=sys.stderr, flush=True)
+                mib, minute = round(process.memory_info().rss / 2**20, 1), round(seconds / 60)
+                print(f"{minute} min: {mib} MiB, then {app.current_mode}", file=sys.stderr, flush=True)
+                if minute % 10 == 0 or minute == START:
+                    kept[minute] = mib
             if trace and before is None and seconds >= minutes * 30:
                 tracemalloc.start(8)
                 gc.collect()

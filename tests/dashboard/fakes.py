@@ -415,7 +415,7 @@ def course() -> list[Standing]:
                 title=title,
                 summary=f"What {title.lower()} is for",
                 points=points,
-                plug=Plug("rate_limit", "FixedWindow") if number == 2 else None,
+                plug=Plug("rate_limit", "FixedWindow", "fixed_window") if number == 2 else None,
             ),
             entry,
         )

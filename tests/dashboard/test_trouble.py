@@ -14,6 +14,7 @@ from lab.dashboard.screens.help import Help
 from lab.dashboard.screens.load import drawing, wanted
 from lab.dashboard.state import View
 from lab.dashboard.widgets.table import LiveTable
+from lab.faults.client import FaultClient
 from lab.faults.registry import FAULTS
 from lab.load.runner import LoadError
 from lab.load.shapes import SHAPES
@@ -210,6 +211,39 @@ async def test_panic_ends_everything_from_every_kind_of_screen(busy: View) -> No
             assert not fake.app.traffic.steady
             assert sorted(fake.stack.calls) == [("resume", "service-b"), ("start", "service-a")]
             assert isinstance(fake.app.screen, Help) == (key == "question_mark")
+
+
+async def test_panic_kills_the_load_once_and_before_the_line_to_the_services_is_made(
+    busy: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Fake(busy)
+    stopped_before: list[list[float]] = []
+
+    def make(*asked: object) -> FaultClient:
+        stopped_before.append(list(fake.loads[0].stopped))
+        return fake.services.client
+
+    async with fake.app.run_test() as pilot:
+        await pilot.press("8", "enter")
+        await until(pilot, lambda: fake.trouble.figures is not None)
+        fake.trouble._faults = None
+        fake.trouble.__dict__.pop("faults", None)
+        monkeypatch.setattr("lab.faults.client.FaultClient", make)
+        await pilot.press("exclamation_mark")
+        await fake.done(pilot)
+    assert stopped_before == [[0]]
+    assert fake.loads[0].stopped == [0]
+
+
+async def test_the_line_to_the_services_is_opened_before_the_first_key(busy: View) -> None:
+    fake = Fake(busy)
+    await fake.services.client.set("service-a", {"kind": "hang"})
+    async with fake.app.run_test() as pilot:
+        assert fake.trouble.quick() == []
+        fake.app._make_ready()
+        await fake.app.workers.wait_for_complete([w for w in fake.app.workers if w.group == "ready"])
+        await pilot.pause()
+        assert fake.trouble.quick() == ["hang"]
 
 
 async def test_panic_is_a_letter_where_something_is_written(busy: View) -> None:

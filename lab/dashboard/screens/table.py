@@ -26,6 +26,12 @@ class Entry:
         return cast("LabScreen", getattr(importlib.import_module(module), name)())
 
 
+def load() -> None:
+    """Import all of them; what is imported when it is first shown lets that wait."""
+    for entry in SCREENS:
+        importlib.import_module(entry.where.partition(":")[0])
+
+
 SCREENS: list[Entry] = [
     Entry("1", "overview", "Overview", "lab.dashboard.screens.overview:Overview"),
     Entry("2", "clients", "Clients", "lab.dashboard.screens.clients:Clients"),

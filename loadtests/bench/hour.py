@@ -3,7 +3,8 @@
     python -m loadtests.bench.hour [--minutes 60] [--trace]
 
 Every tick of the hour is folded and drawn at 120×40, with events, notes and another screen every two minutes;
-each screen was shown once before it is measured for the first time. Prints one line of JSON; with `--trace` also where the memory of the second half was asked for.
+each screen was shown once before memory is looked at for the first time. Prints one line of JSON; with
+`--trace` also where the memory of the second half was asked for.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ agreed form, or that nobody asked for ends the conversation; `ended` then says w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import select
@@ -35,6 +36,22 @@ ROUNDS = 100
 
 class ConversationOver(OSError):
     """Nothing more can be asked of this submission."""
+
+
+class Asked(asyncio.Future[Message]):
+    """The answer to a question. Who cancels it cancels the work there, and at once.
+
+    As it is with work that is done here, that work goes on to its end, with all its clean-up, and what comes
+    after the cancellation finds it cancelled.
+    """
+
+    def __init__(self, channel: RemoteChannel) -> None:
+        super().__init__()
+        self.number = 0
+        self._channel = channel
+
+    def cancel(self, msg: Any = None) -> bool:
+        return self._channel.cancel(self.number) or super().cancel(msg)
 
 
 class RemoteChannel:
@@ -90,23 +107,33 @@ class RemoteChannel:
         self._listen()
         if op == "settle":
             return await self._settle()
-        assert self._loop is not None
-        future: asyncio.Future[Message] = self._loop.create_future()
-        number = self._question(op, fields, future)
-        try:
-            return await self._answered(future)
-        except asyncio.CancelledError:
-            # The work is over, with all its clean-up, when its answer comes: as if it were done here.
-            if not self.ended and number in self._pending:
-                self._write({"cancel": number})
-                await self._answered(future)
-            raise
+        future = Asked(self)
+        future.number = self._question(op, fields, future)
+        answer = await self._answered(future)
+        task = asyncio.current_task()
+        if answer.get("raised", {}).get("kind") == "CancelledError" and task and task.cancelling():
+            raise asyncio.CancelledError
+        return answer
 
     async def _answered(self, future: asyncio.Future[Message]) -> Message:
-        await asyncio.wait({future}, timeout=max(0.0, self._deadline - time.monotonic()))
-        if not future.done():
+        assert self._loop is not None
+        timer = self._loop.call_later(max(0.0, self._deadline - time.monotonic()), self._too_late)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _too_late(self) -> None:
+        with contextlib.suppress(ConversationOver):  # whoever waits is told
             self._over("hung", "no answer came in time")
-        return future.result()
+
+    def cancel(self, number: int) -> bool:
+        """Ask for the work of that question to be cancelled; False where nobody can be asked."""
+        if self.ended or number not in self._pending:
+            return False
+        with contextlib.suppress(ConversationOver):
+            self._write({"cancel": number})
+        return not self.ended
 
     async def _settle(self) -> Message:
         assert self._loop is not None

@@ -210,6 +210,41 @@ async def test_cancelling_waits_until_the_work_is_over(pair):
         await asked
 
 
+async def test_a_cancellation_is_there_before_what_is_said_after_it(pair):
+    """As beside the check, where cancelling a task takes it out of what it waits for at once."""
+    channel, other = pair
+    asked = asyncio.create_task(channel.ask_async("start", {}))
+    await asyncio.sleep(0)
+    other.send({"answer": 2, "message": {"value": None}})
+    asked.cancel()
+    channel.ask("tick", {})
+    told = await asyncio.to_thread(lambda: [other.receive() for _ in range(3)])
+    assert [list(message) for message in told] == [["n", "op", "fields"], ["cancel"], ["n", "op", "fields"]]
+    other.send({"answer": 1, "message": {"raised": {"kind": "CancelledError"}}})
+    await asyncio.gather(asked, return_exceptions=True)
+
+
+async def test_who_swallows_a_cancellation_answers_all_the_same(pair):
+    channel, other = pair
+    asked = asyncio.create_task(channel.ask_async("start", {}))
+    await asyncio.sleep(0)
+    asked.cancel()
+    other.send({"answer": 1, "message": {"value": 7}})
+    assert await asked == {"value": 7}
+
+
+async def test_who_does_not_end_when_cancelled_is_hung():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = RemoteChannel(ours, 0.2)
+        asked = asyncio.create_task(channel.ask_async("start", {}))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(ConversationOver):
+            await asked
+        assert channel.ended == "hung"
+
+
 async def test_more_callbacks_at_once_than_anybody_needs_end_the_conversation(pair, monkeypatch):
     monkeypatch.setattr(channel_module, "MOST_CALLS", 3)
     channel, other = pair

@@ -231,10 +231,26 @@ class Trial:
             if error is raised:
                 raise  # not this stage's mistake
             self._failed(self, error)
-            if answer is not None:
-                # The service has been asked already; its answer counts, asking again might do harm.
-                return answer
-            return await self.fallback(exchange, call_next)
+            if answer is None:
+                return await self.fallback(exchange, call_next)
+            return await self._go_on(answer, exchange, call_next)
+
+    async def _go_on(self, answer: Response, exchange: Exchange, call_next: Handler) -> Response:
+        """The last good stage takes over with the service's answer: asking for it again might do harm."""
+        taken = False
+
+        async def given(exchange: Exchange) -> Response:
+            nonlocal taken
+            if taken:
+                return await call_next(exchange)  # a retry, if that is what the stage is for
+            taken = True
+            return answer
+
+        response = await self.fallback(exchange, given)
+        if taken:
+            return response
+        await response.aclose()  # it would not have asked, but the service has done its work
+        return answer
 
     def _attempt(self, function: Callable[..., T], *arguments: Any) -> T | None:
         """`function(*arguments)` under the watchdog; a mistake is reported and goes no further: None."""

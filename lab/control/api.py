@@ -32,6 +32,13 @@ class PolicyChange(BaseModel):
     options: dict[str, Any] | None = None
 
 
+class ShadowChange(BaseModel):
+    """A class that is to be compared with the algorithm that serves; null: none any more."""
+
+    model_config = ConfigDict(extra="forbid")
+    use: str | None
+
+
 class BreakerState(BaseModel):
     model_config = ConfigDict(extra="forbid")
     state: Literal["open", "closed", "auto"]
@@ -242,6 +249,13 @@ def _admin(gateway: Gateway) -> None:
         """Switch a policy on or off, exchange its algorithm, tune it; requests go on meanwhile."""
         _policy(name)
         await gateway.policies.put(name, change.enabled, change.use, change.options)
+        return gateway.policies.snapshot()[name]
+
+    @gateway.put("/admin/policies/{name}/shadow", tags=["admin"], dependencies=bearer)
+    async def put_shadow(name: str, change: ShadowChange) -> Any:
+        """Let a class answer beside the algorithm that serves; where they differ first is an event."""
+        _policy(name)
+        await gateway.policies.shadow(name, change.use)
         return gateway.policies.snapshot()[name]
 
     @gateway.delete("/admin/cache", tags=["admin"], dependencies=bearer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from lab.policies import Context, Guard, Stage
 from lab.policies.guard import Trial, bounded
 from lab.policies.pipeline import Slot
 from lab.policies.plug import PlugError, oneline
+from lab.policies.shadow import Difference, Shadow, Shadowed, pair
 from lab.settings import ConfigError, Section, Settings, describe
 
 BUILD = 2.0
@@ -42,9 +43,9 @@ class Policies:
         return list(self._slots)
 
     def stage(self, name: str) -> Any:
-        """The stage that serves now, without the guard around it."""
+        """The stage that serves now, without what is around it."""
         stage = self._slots[name].stage
-        return stage.stage if isinstance(stage, Trial) else stage
+        return stage.stage if isinstance(stage, Trial | Shadowed) else stage
 
     def state(self, name: str) -> dict[str, Any]:
         """The stage's own figures; empty where it is off or not in the pipeline."""
@@ -63,6 +64,8 @@ class Policies:
                 "plugged": isinstance(slot.stage, Trial),
                 "state": state,
             }
+            if isinstance(slot.stage, Shadowed):
+                result[name]["shadow"] = slot.stage.shadow.snapshot()
         return result
 
     def breakers(self) -> dict[str, Any]:
@@ -118,13 +121,16 @@ class Policies:
         kind = type(running)
         if not _plugged(new):
             stage: Stage = kind(new, self._context)
-            if getattr(new, "use", None) == getattr(old, "use", None):
+            same = getattr(new, "use", None) == getattr(old, "use", None)
+            if same and not isinstance(slot.stage, Shadowed):
                 stage.adopt(running)
             slot.stage = stage
             return
         good, good_options = slot.stage, old
         if isinstance(slot.stage, Trial):
             good, good_options = slot.stage.fallback, slot.stage.fallback_options
+        elif isinstance(slot.stage, Shadowed):
+            good = kind(old, self._context)
 
         def build() -> Stage:
             # Tried on a stage of its own, so that the trial leaves no trace in the one that will serve.
@@ -132,14 +138,16 @@ class Policies:
                 prove(new, self._context)
             return self._trial(name, kind, new, good, good_options)
 
+        slot.stage = await self._tried(getattr(new, "use", ""), build)
+
+    async def _tried(self, use: str, build: Callable[[], Stage]) -> Stage:
+        """What `build` makes of the class that `use` names. Raises PlugError."""
         try:
-            slot.stage = await bounded(build, BUILD)
-        except PlugError:
+            return await bounded(build, BUILD)
+        except (PlugError, asyncio.CancelledError):
             raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise PlugError(f"use: {getattr(new, 'use', '')}: {oneline(error)}") from error
+            raise PlugError(f"use: {use}: {oneline(error)}") from error
 
     def _trial(
         self, name: str, kind: type[Stage], options: Section, good: Stage, good_options: Section
@@ -158,6 +166,41 @@ class Policies:
             return kind(options, replace(self._context, guard=guard))
 
         return Trial(make, good, good_options, roll_back)
+
+    # -- a shadow --------------------------------------------------------------------------------------------
+
+    async def shadow(self, name: str, use: str | None) -> None:
+        """Let the class that `use` names be asked what the policy `name` is asked; None ends that.
+
+        Both begin afresh, and at the end so does the policy alone. Nothing that the class does reaches a
+        client. A change of the policy's algorithm or options ends it as well. Raises PlugError and changes
+        nothing.
+        """
+        async with self._changes:
+            slot, options = self._slots[name], self._options[name]
+            kind: Any = type(self.stage(name))
+            if use is None:
+                if isinstance(slot.stage, Shadowed):
+                    slot.stage = kind(options, self._context)
+                    self._emit("policy", name=name, action="unshadowed", use=options.use)
+                return
+
+            def differs(difference: Difference) -> None:
+                self._emit("policy", name=name, action="differs", use=use, reason=str(difference))
+
+            shadow = Shadow(use)
+
+            def build() -> Stage:
+                both = pair(name, getattr(options, "use", ""), shadow)
+                kind.prove(options.model_copy(update={"use": use}), self._context)
+                return Shadowed(kind(options, self._context, core=both), shadow)
+
+            stage = await self._tried(use, build)
+            if shadow.difference is not None:
+                raise PlugError(f"use: {use}: {shadow.difference}")
+            shadow.differs = differs
+            slot.stage = stage
+            self._emit("policy", name=name, action="shadowed", use=use)
 
     async def aclose(self) -> None:
         """Let stages that hold tasks of their own end them."""

@@ -26,6 +26,8 @@ class Plug:
     """The configuration section, as in `PUT /admin/policies/{section}`."""
     name: str
     """The class."""
+    reference: str
+    """The algorithm of the lab's that does the same, as in `use`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _exercise(root: Path, entry: dict[str, Any]) -> Exercise:
         title=entry["title"],
         summary=entry["summary"],
         points=entry["points"],
-        plug=Plug(plug["section"], plug["class"]) if plug else None,
+        plug=Plug(plug["section"], plug["class"], plug["reference"]) if plug else None,
         program=entry.get("program", False),
         also=tuple(entry.get("also", ())),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 import shutil
 import sys
 import textwrap
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +53,7 @@ def show(report: Report, *, everything: bool = False) -> None:
         if not result.passed and result.status != "skipped" and (everything or not explained):
             click.echo(body(result))
             explained = True
-    if report.printed.strip():
+    if report.printed.strip() and not (report.passed and exercise.program):  # then it is a server's log
         click.echo("  your code printed:")
         shown = report.printed.rstrip().splitlines()[:12]
         click.echo("\n".join(f"      {text[:160]}" for text in shown))
@@ -322,10 +325,20 @@ def solution(exercise: Exercise, give_up: bool) -> int:
 @click.command()
 @click.argument("exercise", type=EXERCISE)
 @click.option("--force", is_flag=True, help="Plug it in although its checks do not pass.")
+@click.option(
+    "--shadow",
+    is_flag=True,
+    help="The lab's own serves, and yours is asked the same; say where they differ first.",
+)
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="With --shadow: no longer than that.")
 @JSON
-def plug(exercise: Exercise, force: bool, json_: bool) -> int:
+def plug(exercise: Exercise, force: bool, shadow: bool, seconds: float | None, json_: bool) -> int:
     """Put your class of EXERCISE into the running gateway; it is checked first."""
     plugging.place(exercise)
+    if shadow:
+        return compare(exercise, seconds, json_)
+    if seconds is not None:
+        raise click.UsageError("--for goes with --shadow")
     if not force:
         report = api.check(exercise)
         if not report.passed:
@@ -356,6 +369,68 @@ def plug_in(exercise: Exercise, json_: bool = False) -> int:
         click.echo(click.style(f"  plugged in: {policy.section} is yours now", fg="green") + f" ({options})")
         click.echo(f"  lab unplug {exercise.number} takes it out")
     return 0
+
+
+LOOK = 0.2
+"""Seconds between two looks at a comparison."""
+
+
+def compare(exercise: Exercise, seconds: float | None, json_: bool) -> int:
+    """Let the class be a shadow until it differs, or somebody ends it; then put back what was there."""
+    section, use = plugging.place(exercise)
+    until = time.monotonic() + seconds if seconds is not None else math.inf
+    with plugging.running() as gateway:
+        try:
+            policy = plugging.compare(exercise, gateway)
+        except plugging.Refused as refusal:
+            if json_:
+                click.echo(json.dumps({"shadow": None, "reason": str(refusal)}))
+            else:
+                click.echo(click.style(f"  refused by the gateway: {refusal}", fg="red"))
+            return 1
+        serving, seen = policy.use, policy.shadow
+        if not json_:
+            click.echo(
+                click.style(f"  {section} is the lab's '{serving}', and yours is asked the same", fg="green")
+            )
+            click.echo("  No client gets its answers. Send requests from another terminal; Ctrl-C ends it.")
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                while seen is not None and seen["difference"] is None and time.monotonic() < until:
+                    time.sleep(LOOK)
+                    latest = gateway.policy(section).shadow
+                    if latest is None or latest["use"] != use:
+                        click.echo(f"  ended from elsewhere: {section} was changed", err=True)
+                        return 1
+                    seen = latest
+        finally:
+            with contextlib.suppress(UserError, plugging.Refused):  # it has been put back from elsewhere
+                seen = gateway.policy(section).shadow or seen
+                plugging.unplug(exercise, gateway)
+    assert seen is not None
+    if json_:
+        click.echo(json.dumps({"shadow": seen}, indent=2))
+    else:
+        click.echo(told(seen, serving))
+    return 0 if seen["difference"] is None else 1
+
+
+def told(shadow: dict[str, Any], serving: str) -> str:
+    """What came of a comparison."""
+    found = shadow["difference"]
+    if found is None:
+        return click.style(f"  {shadow['requests']} requests, and never another answer", fg="green")
+    which = (
+        f"request {found['number']}, {found['method']} {found['path']}, is the first"
+        if found["number"]
+        else "before any request, there is one"
+    )
+    parts = {"asked": found["call"], serving: found["serving"], "yours": found["shadow"]}
+    width = max(map(len, parts))
+    lines = [f"      {label:<{width}}  {text}" for label, text in parts.items()]
+    head = click.style(f"  {which} with different answers", fg="red")
+    request = f"\n      (X-Request-ID: {found['request_id']})" if found["request_id"] else ""
+    return "\n".join([head, *lines]) + request
 
 
 @click.command()

@@ -29,6 +29,8 @@ class Policy:
     use: str
     enabled: bool
     options: dict[str, Any]
+    shadow: dict[str, Any] | None = None
+    """What is compared with it: `use`, `requests`, `difference` (None as long as there is none)."""
 
 
 class Gateway:
@@ -55,12 +57,17 @@ class Gateway:
         """Let `section` use another algorithm. Raises `Refused` with the gateway's reason."""
         return self._policy(section, self._ask("PUT", section, {"use": use, "enabled": enabled}))
 
-    def _policy(self, section: str, document: dict[str, Any]) -> Policy:
-        return Policy(section, document["use"], document["enabled"], document["options"])
+    def shadow(self, section: str, use: str) -> Policy:
+        """Let the class that `use` names be compared with what serves `section`. Raises `Refused`."""
+        return self._policy(section, self._ask("PUT", f"{section}/shadow", {"use": use}))
 
-    def _ask(self, method: str, section: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _policy(self, section: str, document: dict[str, Any]) -> Policy:
+        shadow = document.get("shadow")
+        return Policy(section, document["use"], document["enabled"], document["options"], shadow)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            response = self._http.request(method, f"/admin/policies/{section}", json=body)
+            response = self._http.request(method, f"/admin/policies/{path}", json=body)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UserError(f"the gateway at {self.url} does not answer ({reason}): lab doctor") from None
@@ -97,16 +104,38 @@ def plug(exercise: Exercise, gateway: Gateway) -> Policy:
     section, use = place(exercise)
     before = gateway.policy(section)
     after = gateway.use(section, use)
-    if ":" not in before.use:
+    if ":" not in before.use and before.shadow is None:
+        _remember(section, before)
+    return after
+
+
+def compare(exercise: Exercise, gateway: Gateway) -> Policy:
+    """Let the lab's own algorithm serve, and compare the class with it; remember what was there.
+
+    Raises `Refused`.
+    """
+    section, use = place(exercise)
+    assert exercise.plug is not None
+    before = gateway.policy(section)
+    gateway.use(section, exercise.plug.reference)
+    try:
+        after = gateway.shadow(section, use)
+    except Refused:
+        gateway.use(section, before.use, enabled=before.enabled)
+        raise
+    if ":" not in before.use and before.shadow is None:
         _remember(section, before)
     return after
 
 
 def unplug(exercise: Exercise, gateway: Gateway) -> Policy:
-    """Put back what was there before a student's class came. Raises `UserError`, `Refused`."""
+    """Put back what was there before a student's class came, as the serving one or as a shadow.
+
+    Raises `UserError`, `Refused`.
+    """
     section, use = place(exercise)
     now = gateway.policy(section)
-    if now.use != use:
+    if use not in (now.use, (now.shadow or {}).get("use")):
         what = "another file's class" if ":" in now.use else f"the built-in '{now.use}'"
         raise UserError(f"exercise {exercise.number} is not plugged in: {section} uses {what}")
     before = _remembered(section)

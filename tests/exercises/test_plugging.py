@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from lab.errors import UserError
 from lab.exercises import commands, kit, plugging
@@ -149,6 +151,108 @@ def test_watching_live_goes_on_without_a_lab_and_with_a_class_that_fails(
     assert "  the gateway goes on with the last one that passed" not in said()
     results = [kit.Result("test_one", "failed", 0, 1)]
     assert said()[-2:] == ["  the gateway goes on with the last one that passed", watching]
+
+
+GENEROUS = """
+
+original = FixedWindow.take
+def take(self, key, now):
+    verdict = original(self, key, now)
+    if key == "127.0.0.1":  # when it is tried, other clients come
+        verdict.admitted = True
+    return verdict
+FixedWindow.take = take
+"""
+
+
+def test_a_shadow_is_compared_and_what_was_there_comes_back(
+    gateway: plugging.Gateway, exercise: Exercise
+) -> None:
+    source = exercise.file.read_text(encoding="utf-8")
+    for _ in range(2):
+        policy = plugging.compare(exercise, gateway)
+        assert (policy.use, policy.enabled) == ("fixed_window", True)
+        assert policy.shadow == {"use": f"{exercise.file}:FixedWindow", "requests": 0, "difference": None}
+    back = plugging.unplug(exercise, gateway)
+    assert (back.use, back.enabled, back.shadow) == ("token_bucket", False, None)
+
+    exercise.file.write_text("x = 1", encoding="utf-8")
+    with pytest.raises(plugging.Refused, match="has no class 'FixedWindow'"):
+        plugging.compare(exercise, gateway)
+    assert (gateway.policy("rate_limit").use, gateway.policy("rate_limit").enabled) == ("token_bucket", False)
+    exercise.file.write_text(source, encoding="utf-8")
+
+
+@pytest.fixture
+def shadowing(
+    gateway: plugging.Gateway, exercise: Exercise, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Callable[[], Result]]]:
+    """`lab plug 3 --shadow …`, begun in a thread; calling what it gives waits for the end."""
+    monkeypatch.setattr(commands, "find", lambda name: exercise)
+    threads = []
+
+    def begin(*arguments: str) -> Callable[[], Result]:
+        results: list[Result] = []
+
+        def invoke() -> None:
+            line = ["3", "--shadow", *arguments]
+            results.append(CliRunner().invoke(commands.plug, line, standalone_mode=False))
+
+        thread = threading.Thread(target=invoke)
+        threads.append(thread)
+        thread.start()
+        end = time.monotonic() + 30
+        while gateway.policy("rate_limit").shadow is None and thread.is_alive() and time.monotonic() < end:
+            thread.join(0.01)
+
+        def ended() -> Result:
+            thread.join(30)
+            return results[0]
+
+        return ended
+
+    yield begin
+    for thread in threads:
+        thread.join(30)
+
+
+def test_the_first_request_with_different_answers_is_shown(
+    gateway: plugging.Gateway, exercise: Exercise, shadowing: Callable[..., Callable[[], Result]]
+) -> None:
+    exercise.file.write_text(exercise.file.read_text(encoding="utf-8") + GENEROUS, encoding="utf-8")
+    ended = shadowing()
+    limit = gateway.policy("rate_limit").options["limit"]
+    answers = [
+        httpx.get(f"{gateway.url}/service-a/items?key=hunter2", trust_env=False) for _ in range(limit + 1)
+    ]
+    assert [answer.status_code for answer in answers][limit:] == [429]
+    result = ended()
+    assert result.return_value == 1
+    assert f"request {limit + 1}, GET /service-a/items, is the first with different answers" in result.output
+    assert "asked         take('127.0.0.1', " in result.output
+    assert "fixed_window  refused, remaining 0" in result.output
+    assert "yours         admitted, remaining 0" in result.output
+    assert f"X-Request-ID: {answers[limit].headers['x-request-id']}" in result.output
+    assert "hunter2" not in result.output
+    assert gateway.policy("rate_limit").use == "token_bucket"
+
+
+def test_without_a_difference_it_ends_when_it_is_told_to(
+    gateway: plugging.Gateway, shadowing: Callable[..., Callable[[], Result]]
+) -> None:
+    result = shadowing("--for", "0")()
+    assert (result.return_value, "0 requests, and never another answer" in result.output) == (0, True)
+    assert gateway.policy("rate_limit").use == "token_bucket"
+
+    result = shadowing("--for", "0", "--json")()
+    document = json.loads(result.output)
+    assert (document["shadow"]["requests"], document["shadow"]["difference"]) == (0, None)
+
+    ended = shadowing()
+    gateway.use("rate_limit", "sliding_window")
+    result = ended()
+    assert (result.return_value, "ended from elsewhere" in result.output) == (1, True)
+    assert gateway.policy("rate_limit").use == "sliding_window"
 
 
 def test_the_commands_say_what_happened(

@@ -45,12 +45,15 @@ class RateLimit:
 
     section: ClassVar[str] = "rate_limit"
 
-    def __init__(self, options: RateLimitSettings, context: Context, *, core: Limiter | None = None) -> None:
-        """`core` counts what no route matches; None makes one of what `options.use` names, as for the routes.
+    def __init__(self, options: RateLimitSettings, context: Context, *, core: Any = None) -> None:
+        """`core` is a `Limiter` for what no route matches, or a class to use in place of `options.use`.
 
         Raises `plug.PlugError`.
         """
-        algorithm = plug.find(options.use, ALGORITHMS) if core is None or options.routes else FixedWindow
+        if isinstance(core, type):
+            algorithm, core = core, None
+        else:
+            algorithm = plug.find(options.use, ALGORITHMS) if core is None or options.routes else FixedWindow
 
         def entry(name: str, match: str, limit: int, window: float, core: Limiter | None = None) -> Entry:
             if core is None:

@@ -206,15 +206,19 @@ class Gateway:
 def gateway(student: Student, **env: str) -> Iterator[Gateway]:
     """The submission as a program of its own, before two services of this check's own."""
     a, b = Service("a"), Service("b")
-    with ThreadPoolExecutor(2) as ending, listening(a, ending) as at_a, listening(b, ending) as at_b:
-        with student.run({"SERVICE_A_URL": at_a, "SERVICE_B_URL": at_b} | env) as served:
-            some = Gateway(student, served.url, a, b)
-            try:
-                yield some
-            finally:
-                a.go.set()
-                b.go.set()
-                some.close()
+    with (
+        ThreadPoolExecutor(2) as ending,
+        listening(a, ending) as at_a,
+        listening(b, ending) as at_b,
+        student.run({"SERVICE_A_URL": at_a, "SERVICE_B_URL": at_b} | env) as served,
+    ):
+        some = Gateway(student, served.url, a, b)
+        try:
+            yield some
+        finally:
+            a.go.set()
+            b.go.set()
+            some.close()
 
 
 @contextmanager
@@ -440,6 +444,8 @@ def test_ten_requests_pass_and_no_more(student: Student) -> None:
             of="the statuses of 13 requests",
             mistake="off-by-one" if passed in (9, 11) else "",
         )
+        status = some.get("/service-a/items/14", X_API_Key="mine").status_code
+        expect(status, 429, of="the status with a key that nobody asked for: it makes no other client")
 
 
 @check(
@@ -639,9 +645,15 @@ def test_the_end_crosses_too(student: Student) -> None:
         with some.websocket() as client:
             some.send(client, "hello")
             some.receive(client)
-        until(
-            some.b.gone.is_set, "a closed WebSocket at the service, when its client has gone", "an open one"
-        )
+        wanted = "a closed WebSocket at the service, when its client has gone"
+        until(some.b.gone.is_set, wanted, "an open one")
+        some.b.gone.clear()
+        with some.websocket() as client:
+            some.send(client, "hello")
+            some.receive(client)
+            student.calls.add("the client's connection breaks")
+            client.socket.shutdown(socket.SHUT_RDWR)
+            until(some.b.gone.is_set, wanted, "an open one")
 
 
 @check(
@@ -831,17 +843,19 @@ def test_bonus_a_service_gets_another_chance(student: Student) -> None:
     why="Five failures on five days say nothing about today.",
     hidden=True,
     after=("test_bonus_a_failing_service_is_left_alone",),
-    look="failures *in a row*: a success in between starts the count again",
+    look="failures *in a row*: an answer below 500 in between starts the count again",
     mistake="breaker",
     limit=LIMIT,
 )
 def test_bonus_only_failures_in_a_row_count(student: Student) -> None:
     with gateway(student) as some:
         statuses = []
-        for n in range(9):
-            some.a.failing = n % 3 != 2
-            statuses.append(some.get(f"/service-a/items/{n}").status_code)
-        expect(statuses, [500, 500, 200] * 3, of="two failures and a success, three times")
+        for wanted in [500] * 3 + [499] + [500] * 6:
+            some.a.failing = wanted == 500
+            path = f"/service-a/items/{len(statuses)}" if wanted == 500 else "/service-a/status/499"
+            statuses.append(some.get(path).status_code)
+        wanted_all = [500] * 3 + [499] + [500] * 5 + [503]
+        expect(statuses, wanted_all, of="three failures, a client's mistake, and failures again")
 
 
 @check(

@@ -54,7 +54,7 @@ MAINS = ("main", "run", "serve", "start")
 OWN_FILES = Path("/proc/self/fd")
 """Where a process finds its open files; where there is no such folder, it is looked at from outside only."""
 
-WARM = ["lab.exercises.worker", "lab.exercises.program", "lab.exercises.warm"]
+WARM = ["lab.exercises.catalog", "lab.exercises.agent", "lab.exercises.program", "lab.exercises.warm"]
 """What a process is forked with: what gateways load, and what multiprocessing loads of ours in each one."""
 BOOKS = threading.Lock()
 """multiprocessing keeps books of what it has started, and does not expect several threads there."""

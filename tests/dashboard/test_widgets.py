@@ -16,7 +16,7 @@ from lab.dashboard.widgets.bars import TopBar
 from lab.dashboard.widgets.big import FONT, ROWS, draw, pixels
 from lab.dashboard.widgets.panel import Long, Panel
 from lab.dashboard.widgets.path import RequestPath
-from lab.dashboard.widgets.table import LiveTable
+from lab.dashboard.widgets.table import KEPT, LiveTable
 from lab.settings import Settings
 
 from .fakes import Fake, FakeGateway, FakeProcess
@@ -95,6 +95,19 @@ async def test_the_last_column_has_the_rest_of_the_width() -> None:
         await pilot.pause()
         assert [column.width for column in table.columns.values()] == [5, 6, 40 - 5 - 6 - 3 * 2]
         assert table.get_row("1")[0].plain == "x"
+
+
+async def test_a_table_that_changes_all_the_time_keeps_little() -> None:
+    table = LiveTable(("a", 5), ("b", 0))
+    async with Alone(table).run_test(size=(40, 10)) as pilot:
+        for n in range(400):
+            table.fill({str(row): (f"{n}", f"{n + row}") for row in range(5)})
+            for y in range(6):
+                table.render_line(y)
+        await pilot.pause()
+        assert len(table._cell_render_cache) <= KEPT
+        assert len(table._row_render_cache) <= KEPT
+        assert table.get_row("4")[1].plain == "403"
 
 
 # -- the bar at the top

@@ -14,6 +14,8 @@ Cell = Part | list[Part]
 
 PADDING = 1
 """Cells at each side of a column."""
+KEPT = 500
+"""Cells that are kept drawn; a table's own ten thousand are twenty megabytes where they change often."""
 SHORTEST = 8
 """Cells that the column which takes the rest has at least."""
 
@@ -42,6 +44,9 @@ class LiveTable(DataTable[Text]):
             **options,
         )
         self.can_focus = cursor
+        self._cell_render_cache.maxsize = KEPT
+        for rows in (self._row_render_cache, self._row_renderable_cache, self._line_cache):
+            rows.maxsize = KEPT // 5
         self._titles = columns
         self._shown: dict[str, tuple[Cell, ...]] = {}
         self._theme = ""

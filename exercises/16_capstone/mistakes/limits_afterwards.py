@@ -148,7 +148,7 @@ async def answer(request: Request, service: str, request_id: str) -> Response:
         return copy(kept, "HIT")
     response = await forward(request, service, rest + (f"?{query}" if query else ""), request_id)
     breakers[service].note(response.status_code < 500)
-    if wait := limiter.wait(request.headers.get("x-api-key") or request.client.host):
+    if wait := limiter.wait(request.headers["x-api-key"] if KEYS else request.client.host):
         return refusal(429, "too many requests", {"Retry-After": str(math.ceil(wait))})
     if request.method == "GET" and response.status_code == 200:
         cache.put(key, copy(response))

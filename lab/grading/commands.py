@@ -101,7 +101,7 @@ def grade(
         print(
             reports.text.table(result) if len(result.verdicts) > 1 else reports.text.one(result.verdicts[0])
         )
-        print(f"\n{len(written)} reports in {out}")
+        print(f"\n{len(written)} report{'s' if len(written) > 1 else ''} in {out}")
         for note in result.notes:
             print(f"note: {note}")
     if job.not_graded:

@@ -122,7 +122,7 @@ def attach(
     if not web:
         need_terminal()
     if not patient:
-        knock(url, found)
+        knock(url, found, say=lambda words: click.echo(words, err=True))
     if web:
         return serve(url, token, control, web_port)
     calls = Control(url, found)

@@ -12,7 +12,9 @@ from lab.launcher import ports as port_table
 from lab.launcher import runfile
 
 PATIENCE = 3.0
-"""Seconds that a gateway has to answer: one that was started just now needs some."""
+"""Seconds that a gateway has to answer."""
+STARTING = 20.0
+"""Seconds that this machine's own has: its launcher lives, so it may only just have been started."""
 PAUSE = 0.2
 """Seconds between two attempts."""
 
@@ -59,15 +61,19 @@ def knock(
     url: str,
     token: str,
     *,
-    patience: float = PATIENCE,
+    patience: float | None = None,
+    say: Callable[[str], None] = lambda words: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return once the gateway at `url` lets `token` in. Raises `UserError`: what was tried, what to do.
 
-    A port where nobody listens is tried again for `patience` seconds; a refusal is told at once.
+    A port where nobody listens is tried again for `patience` seconds, by default `PATIENCE` or `STARTING`,
+    and `say` hears that it is waited for; a refusal is told at once.
     """
-    until = clock() + patience
+    if patience is None:
+        patience = PATIENCE if token_here(url) is None else STARTING
+    until, waiting = clock() + patience, False
     while True:
         try:
             status = _ask(urlsplit(url), token, max(until - clock(), 0.1))
@@ -80,6 +86,9 @@ def knock(
                     f"nobody answers at {url} (tried for {patience:g} s: {problem.lower()}); "
                     "start a stack with `lab up`, or name another one: lab attach URL"
                 ) from None
+            if not waiting:
+                say(f"waiting for the gateway at {url} …")
+            waiting = True
             sleep(PAUSE)
         else:
             break

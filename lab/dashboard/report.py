@@ -127,7 +127,7 @@ def _bands(view: View, start: int, end: int, height: int, *, named: bool = True)
             drawn.append(
                 f'<rect class="band" x="{left}" width="{max(right - left, 1):.1f}" height="{height}">'
                 f"<title>{label}</title></rect>"
-                + (f'<text x="{left + 3}" y="11">{label}</text>' if named else "")
+                + (f'<text x="{left + 4}" y="19">{label}</text>' if named else "")
             )
     return "".join(drawn)
 

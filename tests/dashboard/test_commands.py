@@ -61,7 +61,7 @@ def test_attach_without_a_stack_says_what_to_do(capsys: pytest.CaptureFixture[st
 def test_attach_to_a_dead_port_says_what_was_tried_and_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
-    monkeypatch.setattr(commands, "knock", lambda url, token: reach.knock(url, token, patience=0))
+    monkeypatch.setattr(commands, "knock", lambda url, token, say: reach.knock(url, token, patience=0))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"127.0.0.1:{listener.getsockname()[1]}"
     said = complaint(capsys, "attach", url, "--token", "t", *more)

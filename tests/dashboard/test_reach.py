@@ -125,6 +125,16 @@ def test_a_dead_port_is_tried_for_some_seconds_and_then_told() -> None:
     assert time.now <= 3.0
 
 
+def test_the_stack_of_this_machine_may_still_be_starting_and_is_waited_for_aloud() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    runfile.write(url, {}, {}, "t0ken")
+    time, said = Time(), list[str]()
+    with pytest.raises(UserError, match="tried for 20 s"):
+        knock(url, "t0ken", say=said.append, clock=lambda: time.now, sleep=time.sleep)
+    assert said == [f"waiting for the gateway at {url} …"]
+
+
 def test_a_gateway_that_comes_up_meanwhile_is_found(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
     time, answers = Time(), iter([ConnectionRefusedError(111, "Connection refused"), 200])
 

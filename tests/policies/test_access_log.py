@@ -305,3 +305,29 @@ def test_a_quantile_is_the_first_bound_that_holds_its_share() -> None:
     assert found["p50"] == found["p95"]
     assert found["p50"] == pytest.approx(0.001, rel=0.15)
     assert found["p99"] == pytest.approx(1.0, rel=0.15)
+
+
+def test_without_a_place_of_its_own_the_log_writes_to_standard_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stage = AccessLog()
+    stage.record(Exchange("GET", b"/health"), 200)
+    stage.close()
+    assert json.loads(capfd.readouterr().err)["path"] == "/health"
+
+
+def test_a_log_that_somebody_else_writes_needs_no_closing() -> None:
+    world = World()
+    world.stage.record(world.exchange(), 200)
+    world.stage.close()
+    assert len(world.lines) == 1
+
+
+async def test_a_successor_goes_on_with_the_counts_and_the_last_lines() -> None:
+    old, new = World(), World()
+    (await old.stage(old.exchange(), ok)).end()
+    new.stage.adopt(old.stage)
+    (await new.stage(new.exchange(), ok)).end()
+    assert new.stage.tally.totals["requests"] == 2
+    assert list(new.stage.recent) == old.lines + new.lines
+    assert new.stage.snapshot() == {"lines": 1}

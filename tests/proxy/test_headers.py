@@ -14,6 +14,7 @@ from lab.proxy.headers import (
     looped,
     request_headers,
     response_headers,
+    trusted,
 )
 
 HOST = b"127.0.0.1:8001"
@@ -234,3 +235,21 @@ def test_the_date_is_now_and_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert headers.date() == b"Sun, 06 Nov 1994 08:49:37 GMT"
     now = 784_111_778.0
     assert headers.date() == b"Sun, 06 Nov 1994 08:49:38 GMT"
+
+
+@pytest.mark.parametrize(
+    ("address", "believed"),
+    [
+        ("10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("::ffff:10.1.2.3", True),
+        ("::ffff:11.1.2.3", False),
+        ("fd00::1", True),
+        ("fe80::1", False),
+        ("", False),
+        ("testclient", False),
+    ],
+)
+def test_only_an_address_of_the_networks_is_trusted(address: str, believed: bool) -> None:
+    networks = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert trusted(address, networks) == believed

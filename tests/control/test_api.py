@@ -202,6 +202,7 @@ async def test_the_metrics_have_the_promised_names_and_only_the_promised_labels(
     async with world() as w:
         await w.get("/service-a/x")
         await w.get("/service-a/x")
+        w.gateway.services["service-b"].health = "down"
         text = (await w.get("/metrics")).text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     labels = {
@@ -228,7 +229,15 @@ async def test_the_metrics_have_the_promised_names_and_only_the_promised_labels(
     assert samples["gateway_cache_hits_total", "service-a"] == 1
     assert samples["gateway_cache_misses_total", "service-a"] == 1
     assert samples["gateway_circuit_breaker_state", "closed", "service-a"] == 1
+    assert samples["gateway_circuit_breaker_state", "open", "service-a"] == 0
+    assert samples["gateway_circuit_breaker_failures_total", "service-a"] == 0
     assert samples["gateway_rate_limit_requests_total", "false"] == 2
+    assert samples["gateway_rate_limit_requests_total", "true"] == 0
+    assert samples["gateway_cache_hits_total", "service-b"] == 0
+    assert samples["gateway_cache_misses_total", "service-b"] == 0
+    assert samples["gateway_upstream_duration_seconds_count", "service-a"] == 1
+    assert samples["gateway_service_health", "service-a"] == 1
+    assert samples["gateway_service_health", "service-b"] == 0
 
 
 async def test_the_gateway_s_own_api_is_documented() -> None:

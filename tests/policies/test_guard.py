@@ -236,7 +236,7 @@ async def test_a_function_in_a_thread_is_bounded() -> None:
 
 async def test_a_function_that_lets_no_interruption_pass_is_late_all_the_same() -> None:
     def deaf() -> int:
-        until = time.monotonic() + 0.3
+        until = time.monotonic() + 1.05
         while time.monotonic() < until:
             try:
                 sum(range(1000))
@@ -244,8 +244,8 @@ async def test_a_function_that_lets_no_interruption_pass_is_late_all_the_same() 
                 pass
         return 7
 
-    with pytest.raises(PolicyTimeout, match=r"longer than 0\.2 s"):
-        await bounded(deaf, 0.2)
+    with pytest.raises(PolicyTimeout, match="longer than 1 s"):
+        await bounded(deaf, 1.0)
 
 
 async def test_watching_returns_what_the_work_returns_and_throws_into_it() -> None:

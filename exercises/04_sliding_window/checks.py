@@ -7,6 +7,12 @@ import random
 from lab.exercises.kit import Shape, Student, Thing, check, expect, expect_that
 
 VERDICT = Shape("Verdict", admitted=bool, limit=int, remaining=int, reset=float, retry_after=float)
+DISGUISE = {
+    "SlidingWindow": {"window": "span"},
+    "take": ("name", "moment"),
+    "answers": {"reset": "span", "retry_after": "span"},
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 def limiter(student: Student, limit: int = 3, window: float = 10.0) -> Thing:

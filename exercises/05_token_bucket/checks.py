@@ -10,6 +10,12 @@ from lab.exercises.kit import Shape, Student, Thing, check, expect, expect_that
 VERDICT = Shape("Verdict", admitted=bool, limit=int, remaining=int, reset=float, retry_after=float)
 BIT = 1e-6
 """Seconds that make up for rounding: tokens are fractions."""
+DISGUISE = {
+    "TokenBucket": {"window": "span"},
+    "take": ("name", "moment"),
+    "answers": {"reset": "span", "retry_after": "span"},
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 def bucket(student: Student, limit: int = 4, window: float = 10.0) -> Thing:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lab.exercises import kit
 from lab.exercises.catalog import Exercise
 from lab.grading.channel import RemoteChannel
+from lab.grading.disguise import Disguised
 from lab.grading.sandbox import Box, Boxes, End, GraderProblem, Limits
 from lab.grading.verdict import CheckVerdict
 
@@ -133,7 +134,7 @@ class Grader:
         channel.extend(check.limit * self._slack)
         try:
             with bounded(OURS + check.limit):
-                result = kit.execute(check, channel)
+                result = kit.execute(check, self._disguised(check, channel))
         except Overtime:  # just when it was done
             result = kit.failed(check, kit.Failure("an answer as the task describes it", "too much of it"))
         end = settled(channel, sandbox)
@@ -142,6 +143,10 @@ class Grader:
             failure = kit.Failure("an answer", text, sent="")
             result = kit.failed(check, failure, status=status)
         return Answer(result, end)
+
+    def _disguised(self, check: kit.Check, channel: RemoteChannel) -> kit.Channel:
+        roles = check.function.__globals__.get("DISGUISE")
+        return Disguised(channel, roles, self._seed) if roles and self._seed else channel
 
     def _load(self, op: str, check: kit.Check, channel: RemoteChannel, sandbox: Box) -> Answer | None:
         """Have the file loaded, or only parsed; the answer where it cannot be."""

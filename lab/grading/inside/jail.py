@@ -144,15 +144,17 @@ def new_root(root: Path, library: Path, size: int, owner: tuple[int, int]) -> No
     """
     mount("", "/", None, MS_REC | MS_PRIVATE)
     mount("sandbox", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"size={size},mode=755,nr_inodes=4000")
-    hidden = set(ourselves())
+    hidden = ourselves()
     for paths in ((*SYSTEM, *SETTINGS), prefixes()):
         for path in paths:
             if os.path.lexists(path) and not os.path.lexists(root / path.lstrip("/")):
                 show(path, root)
+        # What lies in something that was shown just now. The folder above a prefix is no such thing: a clone has
+        # its environment inside, and is seen as a folder with nothing else in it.
         for path in sorted(hidden):
-            if os.path.exists(root / path.lstrip("/")):
-                cover(root / path.lstrip("/"))
-                hidden.discard(path)
+            if any(path == shown or path.startswith(f"{shown}/") for shown in paths):
+                if os.path.exists(root / path.lstrip("/")):
+                    cover(root / path.lstrip("/"))
     show(str(library), root)
     for device in DEVICES:
         target = root / "dev" / device

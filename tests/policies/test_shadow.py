@@ -306,3 +306,14 @@ def test_every_pair_has_the_methods_of_its_protocol() -> None:
             name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")
         }
         assert wanted <= set(dir(PAIRS[section][1]))
+
+
+def test_the_end_of_the_process_is_no_difference() -> None:
+    heard: list[Difference] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shadow_of("mine:Class", heard).compare(stop, None, "call", lambda serving, answer: True)
+    assert heard == []

@@ -306,17 +306,20 @@ def test_a_clone_beneath_what_is_shown_is_hidden(monkeypatch):
     assert jail.without("/opt", ["/usr/src/app"]) == ["/opt"]
 
 
-def test_a_clone_beneath_what_is_mounted_is_covered_but_for_its_libraries(tmp_path):
+@pytest.mark.parametrize(("system", "beside"), [("usr", ["bin", "src"]), ("elsewhere", ["src"])])
+def test_a_clone_is_covered_but_for_its_libraries(tmp_path, system, beside):
+    """Whether it stands beneath what is shown or not."""
     if os.geteuid() != 0 or not zygote.works(jail.unshare, jail.CLONE_NEWNS):
         pytest.skip("no mount namespaces here")
     clone = tmp_path / "usr" / "src" / "app"
     (clone / ".venv" / "bin").mkdir(parents=True)
     (clone / "solution.py").write_text("x")
     (tmp_path / "usr" / "bin").mkdir()
+    (tmp_path / "elsewhere").mkdir()
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom lab.grading.inside import jail\n"
         "top, library, root = map(Path, sys.argv[1:])\nclone = top / 'usr/src/app'\n"
-        "jail.SYSTEM = (str(top / 'usr'),)\njail.ourselves = lambda: [str(clone)]\n"
+        f"jail.SYSTEM = (str(top / '{system}'),)\njail.ourselves = lambda: [str(clone)]\n"
         "jail.prefixes = lambda: [str(clone / '.venv')]\n"
         "jail.unshare(jail.CLONE_NEWNS)\njail.new_root(root, library, 1 << 20, (0, 0))\n"
         "inside = root / str(clone).lstrip('/')\n"
@@ -326,7 +329,7 @@ def test_a_clone_beneath_what_is_mounted_is_covered_but_for_its_libraries(tmp_pa
         (tmp_path / name).mkdir()
     command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in ("", "library", "root"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stdout == "['.venv']['bin']['bin', 'src']", done.stderr
+    assert done.stdout == f"['.venv']['bin']{beside}", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -149,12 +149,12 @@ def new_root(root: Path, library: Path, size: int, owner: tuple[int, int]) -> No
         for path in paths:
             if os.path.lexists(path) and not os.path.lexists(root / path.lstrip("/")):
                 show(path, root)
-        # What lies in something that was shown just now. The folder above a prefix is no such thing: a clone has
-        # its environment inside, and is seen as a folder with nothing else in it.
+        # What lies in something that was shown just now. The folder above a prefix is no such thing: a clone
+        # has its environment inside, and is seen as a folder with nothing else in it.
         for path in sorted(hidden):
-            if any(path == shown or path.startswith(f"{shown}/") for shown in paths):
-                if os.path.exists(root / path.lstrip("/")):
-                    cover(root / path.lstrip("/"))
+            was_shown = any(path == shown or path.startswith(f"{shown}/") for shown in paths)
+            if was_shown and os.path.exists(root / path.lstrip("/")):
+                cover(root / path.lstrip("/"))
     show(str(library), root)
     for device in DEVICES:
         target = root / "dev" / device

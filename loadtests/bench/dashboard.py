@@ -179,9 +179,11 @@ async def start(found: Findings, quick: bool) -> None:
             env = environ(GATEWAY_ADMIN_TOKEN=stack.admin_token)
             terminal = await asyncio.to_thread(Terminal, command, env)
             paint, value = terminal.when("Overview"), terminal.when(r"admitted \d")
-            paints.append(await asyncio.to_thread(paint.wait) - terminal.started)
-            values.append(await asyncio.to_thread(value.wait) - terminal.started)
-            await asyncio.to_thread(terminal.close)
+            try:
+                paints.append(await asyncio.to_thread(paint.wait) - terminal.started)
+                values.append(await asyncio.to_thread(value.wait) - terminal.started)
+            finally:
+                await asyncio.to_thread(terminal.close)
     found.add("first paint after the start of the process", statistics.median(paints) * 1000, 1000, " ms")
     name = "figures of a gateway without traffic, after the start of the process"
     found.add(name, statistics.median(values) * 1000, 1000, " ms")

@@ -59,10 +59,11 @@ class Desk:
 
 
 FAR = """
+import socket
 import sys
 from pathlib import Path
 from lab.grading.inside.runtime import main
-main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+main(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), sys.argv[3])
 """
 
 

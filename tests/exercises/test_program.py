@@ -10,6 +10,7 @@ import pytest
 from lab.exercises import kit, program
 from lab.exercises.agent import Agent, Complaint
 from lab.exercises.program import Place, Program
+from tests.processes import survivors
 
 HEAD = """
 import json, os, sys
@@ -169,10 +170,12 @@ def test_all_of_it_ends_when_it_is_stopped(tmp_path):
     )
     some = Program(tmp_path / "exercise.py", {})
     assert isinstance(some.start(), Place)
-    tree = psutil.Process().children(recursive=True)
+    # Not the process that programs may be forked from, which stays.
+    everyone = psutil.Process().children(recursive=True)
+    tree = [one for one in everyone if os.getpgid(one.pid) == some._process.pid]
     assert len(tree) >= 2
     some.stop()
-    assert psutil.wait_procs(tree, 10)[1] == []
+    assert survivors(tree) == []
 
 
 def test_where_threads_run_it_comes_from_a_server_without_any(start):

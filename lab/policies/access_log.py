@@ -11,7 +11,6 @@ import bisect
 import contextlib
 import os
 import queue
-import stat
 import sys
 import threading
 from collections import Counter, deque
@@ -232,17 +231,14 @@ _CACHE = {"HIT": "hits", "MISS": "misses", "BYPASS": "bypasses"}
 
 
 class LineWriter:
-    """Lines to a file descriptor, in batches, 50 ms apart at most.
+    """Lines to a file descriptor from a thread of its own: a full pipe must never stall the gateway.
 
-    A file takes what it is given. A pipe or a terminal may be full, and must never stall the gateway: it is
-    written to by a thread of its own. While its reader does not read, at most `bound` bytes wait; what comes
-    beyond is dropped, and counted in a line of its own afterwards. (The thread is not for files, since the
-    interpreter hands over to it only when the system lets it run, and on busy cores that takes milliseconds.)
+    Lines are handed over in batches, 50 ms apart at most. While the reader does not read, at most
+    `bound` bytes wait; what comes beyond is dropped, and counted in a line of its own afterwards.
     """
 
     def __init__(self, fd: int = 2, bound: int = 4 * 1024 * 1024) -> None:
         self._fd = fd
-        self._is_file = _is_file(fd)
         self._bound = bound
         self._lines: list[str] = []
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -272,9 +268,6 @@ class LineWriter:
             lines.insert(0, f'{{"level":"warning","event":"log_dropped","lines":{self._dropped}}}')
             self._dropped = 0
         data = ("\n".join(lines) + "\n").encode()
-        if self._is_file:
-            self._put(data)
-            return
         self._pending += len(data)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
@@ -291,21 +284,11 @@ class LineWriter:
 
     def _run(self) -> None:
         while (data := self._queue.get()) is not None:
-            self._put(data)
+            view = memoryview(data)
+            with contextlib.suppress(OSError):  # the reader is gone: nothing to be done, and no reason to die
+                while view:
+                    view = view[os.write(self._fd, view) :]
             self._pending -= len(data)
-
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        with contextlib.suppress(OSError):  # the reader is gone: nothing to be done, and no reason to die
-            while view:
-                view = view[os.write(self._fd, view) :]
-
-
-def _is_file(fd: int) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(fd).st_mode)
-    except OSError:
-        return False
 
 
 class AccessLog:

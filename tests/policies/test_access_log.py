@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,17 +214,6 @@ def test_lines_reach_the_descriptor_in_order_and_whole() -> None:
     os.close(into)
     with os.fdopen(out) as reader:
         assert reader.read().splitlines() == [f"line {i}" for i in range(100)]
-
-
-def test_a_file_is_written_to_without_a_thread(tmp_path: Path) -> None:
-    with open(tmp_path / "log", "w") as file:
-        writer = LineWriter(file.fileno())
-        for i in range(10_000):
-            writer.write(f"line {i}")
-        writer.flush()
-        assert "access-log" not in {thread.name for thread in threading.enumerate()}
-        writer.close()
-    assert (tmp_path / "log").read_text().splitlines() == [f"line {i}" for i in range(10_000)]
 
 
 async def test_a_reader_that_does_not_read_never_stalls_the_writer() -> None:

@@ -65,7 +65,7 @@ async def go_on(play: Play) -> None:
     before = play.recording.good("aftermath")
     await crowd(play, "aftermath", WATCHED)
     good = play.recording.good("aftermath") - before
-    await play.measure(SICK, lambda r: round(100 * good / (RATE * WATCHED)))
+    await play.measure(SICK, lambda r: min(round(100 * good / (RATE * WATCHED)), 100))
 
 
 async def shed(play: Play) -> None:

@@ -12,6 +12,8 @@ from lab.scenarios.recording import Recording
 SHOP = "service-a"
 POOL, SLOW, FAST = 10, 40, 6
 PLACES = 8
+PATIENCE = 4.0
+"""Seconds: far less than a report takes, far more than an ordinary page does."""
 GOOD = "fast requests that were answered"
 
 
@@ -21,22 +23,22 @@ def policies(cured: bool) -> dict[str, dict[str, Any]]:
 
 async def start(play: Play) -> None:
     """The same service behind one pool; with the cure, its slow part has a compartment of its own."""
-    await play.service(SHOP, pool=POOL, retries=0, timeout=10)
-    await play.service("reports", url=play.address(SHOP), pool=POOL, retries=0, timeout=10)
+    await play.service(SHOP, pool=POOL, retries=0, timeout=20)
+    await play.service("reports", url=play.address(SHOP), pool=POOL, retries=0, timeout=20)
     await play.burst(5, f"/{SHOP}/items/{{n}}", "before")
 
 
 async def slow_down(play: Play) -> None:
-    await play.fault(SHOP, "latency", ms=6000, path="/users")
+    await play.fault(SHOP, "latency", ms=12_000, path="/users")
     reports, places = ("reports", PLACES) if play.cured else (SHOP, POOL)
     play.meanwhile(play.burst(SLOW, f"/{reports}/users", "slow"))
     await play.until(
-        "a full pool", lambda r: r.state["services"][reports]["pool"]["in_use"] >= places, within=4
+        "a full pool", lambda r: r.state["services"][reports]["pool"]["in_use"] >= places, within=7
     )
 
 
 async def ask(play: Play) -> None:
-    await play.burst(FAST, f"/{SHOP}/items/{{n}}", "fast", timeout=1.5)
+    await play.burst(FAST, f"/{SHOP}/items/{{n}}", "fast", timeout=PATIENCE)
     await play.measure(GOOD, lambda r: r.good("fast"))
 
 
@@ -69,8 +71,8 @@ def script(cured: bool) -> Sequence[Step]:
             start,
             [Expect("they are", lambda r: r.good("before") == 5)],
         ),
-        Step(f"Its reports become slow: six seconds each. {SLOW} are asked for.", slow_down, full),
-        Step(f"{FAST} clients want an ordinary page and have a second and a half to wait.", ask, asked),
+        Step(f"Its reports become slow: twelve seconds each. {SLOW} are asked for.", slow_down, full),
+        Step(f"{FAST} clients want an ordinary page and wait four seconds for it.", ask, asked),
     ]
 
 
@@ -90,8 +92,8 @@ SCENARIO = Scenario(
     contrast=[Contrast("the bulkhead keeps the fast part afloat", lambda off, on: on[GOOD] > off[GOOD])],
     questions=[
         Question(
-            f"Reports take six seconds, the pool has {POOL} connections. How many reports a second drain it?",
-            f"Fewer than two: {POOL} connections / 6 s (Little's law).",
+            f"Reports take twelve seconds, the pool has {POOL} connections. How many a second drain it?",
+            f"Fewer than one: {POOL} connections / 12 s (Little's law).",
         ),
         Question(
             "Would a larger pool help?",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import deque
 from typing import Any
@@ -36,8 +37,18 @@ def start(environment: Any) -> None:
             report.write()
             gevent.sleep(EVERY)
 
+    def end_at_once() -> None:
+        report.write(final=True)
+        os._exit(0)
+
+    def quitting(**_: object) -> None:
+        told.cancel()
+        report.write(final=True)
+
     gevent.spawn(keep_writing)
-    environment.events.quitting.add_listener(lambda **_: report.write(final=True))
+    # Locust listens to SIGTERM only once the shape is over: until then it would die without a last word.
+    told = gevent.signal_handler(signal.SIGTERM, end_at_once)
+    environment.events.quitting.add_listener(quitting)
 
 
 def die_with_parent() -> None:

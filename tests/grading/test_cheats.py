@@ -6,17 +6,17 @@ import psutil
 import pytest
 
 from lab.grading import intake
-from lab.grading.grade import SLACK, Grader
+from lab.grading.grade import Grader
 from lab.grading.sandbox import FIRST_UID
 
-from .conftest import SLOT
+from .conftest import PATIENT, SLOT
 
 CHEATS = sorted(
     path for path in (Path(__file__).parent / "cheats").iterdir() if not path.name.startswith("__")
 )
 
 
-def points(sandboxes, exercise, path, tmp_path, slack=SLACK):
+def points(sandboxes, exercise, path, tmp_path, slack=PATIENT):
     work = tmp_path / "work"
     tmp_path.chmod(0o755)
     file = intake.work_folder(path / "exercise.py", work) if path.is_dir() else "exercise.py"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lab.grading.grade import LOAD, SLACK, Grader
+from lab.grading.grade import LOAD, Grader
 
-from .conftest import COUNTER
+from .conftest import COUNTER, PATIENT
 
 FULL = {
     "counts": 2,
@@ -44,7 +44,7 @@ def test_a_correct_submission_has_all_points(grade, solution):
     ],
 )
 def test_what_a_call_does_is_told_with_its_check(grade, solution, does, status, told):
-    slack = 1 if status == "hung" else SLACK
+    slack = 4 if status == "hung" else PATIENT
     verdicts = grade(solution.replace(LATER, LATER + f"        {does}\n"), slack=slack)
     lost = verdicts["waits_for_its_turn"]
     assert (lost.status, lost.points) == (status, 0), lost.text
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_loaded_brings_nothing_and_keeps_the_maximum(grade
 
 def test_a_file_that_hangs_while_it_is_loaded_is_tried_once(grade, monkeypatch):
     monkeypatch.setattr("lab.grading.grade.LOAD", 0.3)
-    verdicts = grade("import threading\nthreading.Event().wait()")
+    verdicts = grade("import threading\nthreading.Event().wait()", slack=3)
     assert {verdict.status for verdict in verdicts.values()} == {"hung", "unloadable"}
     assert "still running when its 0.3 seconds were over" in verdicts["counts"].text
     assert sum(verdict.seconds > 0.5 for verdict in verdicts.values()) == 1
@@ -146,5 +146,5 @@ def test_files_beside_the_submission_can_be_read_and_imported(sandboxes, work):
     folder = work("from other import Counter\nassert open('note.txt').read() == 'mine'")
     (folder / "other.py").write_text((COUNTER.folder / "solution.py").read_text())
     (folder / "note.txt").write_text("mine")
-    verdicts, _ = Grader(sandboxes, seed=1).grade(COUNTER, folder, "exercise.py")
+    verdicts, _ = Grader(sandboxes, seed=1, slack=PATIENT).grade(COUNTER, folder, "exercise.py")
     assert [verdict.name for verdict in verdicts if not verdict.passed] == ["test_serves"]

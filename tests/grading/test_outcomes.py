@@ -9,9 +9,10 @@ import pytest
 
 from lab.grading import intake, reports
 from lab.grading.grade import Grader, missing
+from lab.grading.sandbox import Limits
 from lab.grading.verdict import Class, Verdict
 
-from .conftest import COUNTER
+from .conftest import COUNTER, PATIENT
 from .test_grade import FULL, LATER
 from .test_reports import READERS
 
@@ -70,8 +71,7 @@ def outcomes(sandboxes, solution, tmp_path_factory):
     for name, content in ARCHIVES.items():
         (folder / name).write_bytes(content)
     (folder / "nothing").mkdir()
-    grader = Grader(sandboxes, seed=1, slack=1.0)
-    grader._limits = grader._limits.__class__(memory=220 << 20, output=1 << 20)
+    limits = Limits(memory=220 << 20, output=1 << 20)
     verdicts = []
     into = tmp_path_factory.mktemp("copies")
     for one in intake.collect([folder], [COUNTER], COUNTER, into):
@@ -79,6 +79,7 @@ def outcomes(sandboxes, solution, tmp_path_factory):
             work = tmp_path_factory.mktemp("work")
             for parent in (work, *work.parents[:2]):
                 parent.chmod(0o755)
+            grader = Grader(sandboxes, limits, seed=1, slack=4.0 if one.name == "hangs" else PATIENT)
             checks, _ = grader.grade(COUNTER, work / "work", intake.work_folder(path, work / "work"))
         else:
             checks = missing(COUNTER, one.problem or "nothing was handed in")

@@ -27,6 +27,12 @@ for name in list(os.environ):
     if name.startswith(("GATEWAY_", "LAB_", "UVICORN_")) or name in ("PYTEST_ADDOPTS", "WEB_CONCURRENCY"):
         del os.environ[name]
 
+# Nor is their deafness: a job in the background ignores Ctrl-C, one under nohup the end of its terminal, and
+# so would its children. A handler is not inherited; one that does nothing leaves the tests as deaf as before.
+for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+    if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows
     LOOPS = {"asyncio": asyncio.new_event_loop}
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a wait fails; only a failing test ever waits so long."""
 
 

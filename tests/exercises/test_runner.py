@@ -133,7 +133,7 @@ def test_printing_harms_nothing_and_is_kept_to_a_bound(tmp_path: Path) -> None:
 def test_leftovers_of_a_submission_keep_nobody_waiting(tmp_path: Path, leftover: str) -> None:
     report = run(tmp_path, f"{leftover}\n{SOLUTION}")
     assert report.passed
-    assert report.seconds < 10
+    assert report.seconds < 300  # and not 600
 
 
 def test_checks_do_not_see_each_others_state(tmp_path: Path) -> None:

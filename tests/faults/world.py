@@ -15,7 +15,7 @@ from lab.launcher import ports
 from tests.conftest import wait_until_listening
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which something that should have happened counts as not happening."""
 
 

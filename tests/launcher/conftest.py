@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 APPS = dict.fromkeys(("service-a", "service-b", "gateway"), "standin:app")
 
 
-async def until(condition, timeout=30.0):
+async def until(condition, timeout=60.0):
     """Wait until `condition()` is true, at most `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - nobody sets an event for it
@@ -63,7 +63,7 @@ def ask():
     """`ask(process, path)`: status and text of one fresh request."""
 
     async def ask(process, path):
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             response = await client.get(process.url + path)
             return response.status_code, response.text
 

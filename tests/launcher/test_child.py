@@ -122,7 +122,7 @@ async def test_the_end_of_standard_input_alone_is_enough(tmp_path):
 def test_a_child_whose_launcher_died_before_the_request_to_the_kernel_leaves(tmp_path):
     script = "import os; from lab.launcher.child import die_with; die_with(os.getpid()); print('lives')"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=20
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120
     )
     assert (done.returncode, done.stdout) == (1, "")
 

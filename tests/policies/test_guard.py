@@ -494,6 +494,6 @@ print("came back")
 def test_after_an_interruption_a_debugger_or_the_measuring_of_coverage_still_work() -> None:
     # In a process of its own: where this fails, no call returns, not even that of a signal's handler.
     run = subprocess.run(
-        [sys.executable, "-c", UNDER_A_DEBUGGER], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", UNDER_A_DEBUGGER], capture_output=True, text=True, timeout=120, check=True
     )
     assert run.stdout == "came back\n"

@@ -16,7 +16,7 @@ import uvicorn
 from lab.proxy import server
 from lab.settings import LimitsSettings
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which something that should have happened counts as not happening."""
 
 

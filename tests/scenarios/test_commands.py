@@ -83,7 +83,7 @@ def home(tmp_path_factory):
         yield home
     finally:
         child.terminate()
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(("without", "status"), [((), 0), (("--without", "policies"), 1)])
@@ -138,7 +138,7 @@ async def test_kill_9_of_a_runner_leaves_nothing_behind(home):
             base_url=lab.gateway_url, headers={"Authorization": f"Bearer {lab.admin_token}"}, trust_env=False
         ) as client,
         FaultClient({"service-a": lab.urls["service-a"]}) as faults,
-        asyncio.timeout(40),
+        asyncio.timeout(120),
     ):
 
         async def settings():
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_it_with_its_stack(tmp_path):
         if "become slow" in line:
             break
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=60)
     assert child.returncode == 130, out + err
     assert "Traceback" not in err
     assert "came true" not in out

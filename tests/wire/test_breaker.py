@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -210,12 +211,13 @@ def test_row_56_retry_after_tells_when_a_probe_is_let_through(running, behind) -
         started = time.monotonic()
         ask(client, service, 500)
     answer = client.get(f"/{service.name}/")
-    assert answer[b"retry-after"] == b"2"  # 1.5, rounded up
-    assert answer.json()["retry_after"] == 2
+    told = time.monotonic()
+    wait = int(answer[b"retry-after"])
+    assert math.ceil(1.5 - (told - started)) <= wait <= math.ceil(1.5)
+    assert answer.json()["retry_after"] == wait
     eventually(lambda: state(gateway, service) == "half_open")
     assert time.monotonic() - started > 1.0
     assert ask(client, service) == 200
-    assert time.monotonic() - started < 10
 
 
 def test_row_56_when_the_probes_are_out_it_still_tells(running, behind) -> None:

@@ -27,7 +27,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PATIENCE = float(os.environ.get("WIRE_PATIENCE", "10"))
+PATIENCE = float(os.environ.get("WIRE_PATIENCE", "60"))
 """Seconds after which something that should have happened counts as not happening."""
 
 TOKEN = "wire-admin-token"

@@ -184,7 +184,7 @@ class FaultClient:
             report: Report = answer.json()
             if answer.is_success:
                 return report
-            detail = str(report["error"])
+            detail = str(report["detail"])
         except (ValueError, KeyError, TypeError):
             raise FaultError(
                 f"what answers at {url} is no service of the lab: {answer.status_code}"

@@ -112,7 +112,7 @@ def describe(report: Mapping[str, Any]) -> str:
 
 
 def _options(kind: str) -> list[str]:
-    return [name for name in FAULTS[kind].model_fields if name != "kind"]
+    return [name.replace("_", "-") for name in FAULTS[kind].model_fields if name != "kind"]
 
 
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:

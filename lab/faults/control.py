@@ -5,13 +5,15 @@
     DELETE /_faults           clear all
     DELETE /_faults/{name}    clear one
 
-Faults never strike these requests, and the service never counts them. A request from elsewhere, one that came
+A mistake is answered with problem details (RFC 9457). Faults never strike these requests, and the service
+never counts them. A request from elsewhere, one that came
 through a proxy, and one that a web page's script makes are not for us: the service answers them, with a 404.
 """
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lab.faults.model import Active, FaultError, Receive, Scope, Send
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 PATH = "/_faults"
 FORWARDED = frozenset({b"via", b"forwarded", b"x-forwarded-for", b"origin"})
 """Fields that show that somebody else asked: a client of the gateway, or a page in a browser."""
+METHODS = ("GET", "PUT", "DELETE")
 MAX_BODY = 65_536
 
 
@@ -47,7 +50,7 @@ class Control:
         try:
             status, document, set_now = await self._respond(scope, receive)
         except FaultError as error:
-            status, document = 422, {"error": str(error)}
+            status, document = 422, problem(422, str(error))
         await _answer(send, status, document)
         if set_now is not None:
             self._target.after_answer(set_now)
@@ -55,7 +58,7 @@ class Control:
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any], Active | None]:
         """The answer's status and document, and the fault that was set. Raises `FaultError`."""
         if not self.is_addressed(scope):  # at the side door
-            return 404, {"error": f"there is only {PATH} here"}, None
+            return 404, problem(404, f"there is only {PATH} here"), None
         target = self._target
         name = scope["path"][len(PATH) :].strip("/")
         if scope["method"] == "GET":
@@ -65,7 +68,7 @@ class Control:
             cleared = await target.clear(name or None)
             return 200, {"cleared": [active.describe(target.clock()) for active in cleared]}, None
         if scope["method"] != "PUT":
-            return 405, {"error": "GET, PUT and DELETE are possible here"}, None
+            return 405, problem(405, f"{' and '.join(METHODS)} are possible here"), None
         if not name or len(name) > 100 or not name.isprintable():
             raise FaultError(f"a fault needs a name: PUT {PATH}/latency")
         active = await target.set(name, parse({"kind": name, **await _read_json(receive)}))
@@ -89,12 +92,19 @@ async def _read_json(receive: Receive) -> dict[str, Any]:
     return data
 
 
+def problem(status: int, detail: str) -> dict[str, Any]:
+    """Problem details without a type of their own: the status says it (RFC 9457 §4.2.1)."""
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
 async def _answer(send: Send, status: int, document: dict[str, Any]) -> None:
     body = json.dumps(document).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", b"application/json" if status == 200 else b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
+    if status == 405:
+        headers.append((b"allow", ", ".join(METHODS).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from lab.faults.model import ASGIApp, Call, Receive, RequestFault, Scope, Send
 
@@ -19,11 +19,13 @@ class Latency(RequestFault):
     jitter: Annotated[float, Field(ge=0, le=600_000)] = 0.0
     """Milliseconds by which a delay may be shorter or longer, evenly spread; at most `ms`."""
 
-    @model_validator(mode="after")
-    def _no_negative_delay(self) -> Latency:
-        if self.jitter > self.ms:
-            raise ValueError(f"a jitter of at most ms ({self.ms:g}) was expected")
-        return self
+    @field_validator("jitter")
+    @classmethod
+    def _no_negative_delay(cls, jitter: float, info: ValidationInfo) -> float:
+        ms = info.data.get("ms")  # None: that was a mistake already
+        if ms is not None and jitter > ms:
+            raise ValueError(f"at most ms ({ms:g}) was expected")
+        return jitter
 
     @property
     def label(self) -> str:

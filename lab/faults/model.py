@@ -17,7 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lab.errors import UserError
 
@@ -35,6 +35,9 @@ MAX_TTL = 600.0
 """Seconds that a fault may last at most."""
 HEALTH = "/health"
 """The path that a fault without a `path` of its own spares: the service is to look well while it is not."""
+
+FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*(:.*)?")
+"""The name of a header field (RFC 9110 §5.6.2), and a value if one is wanted."""
 
 
 class FaultError(UserError):
@@ -72,12 +75,26 @@ class Aimed(Fault):
     """How likely a matching request is struck; 0 is never, 1 is always."""
     first: Annotated[int, Field(ge=1)] | None = None
     """Only so many matching requests, from when it is set, can be struck."""
-    path: Annotated[str, Field(pattern=r"^[/*]")] | None = None
+    path: str | None = None
     """Only this path of the service: `*` is anything but a slash, `**` anything. None is all but /health."""
-    header: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(:.*)?$")] | None = None
+    header: str | None = None
     """Only requests with this field: `X-Api-Key`, or `X-Api-Key: alice*`, where `*` is anything."""
     seed: int | None = None
     """The same seed strikes the same requests of a sequence; None is another choice every time."""
+
+    @field_validator("path")
+    @classmethod
+    def _begins_like_a_path(cls, path: str | None) -> str | None:
+        if path is not None and not path.startswith(("/", "*")):
+            raise ValueError("a path such as /items/* was expected")
+        return path
+
+    @field_validator("header")
+    @classmethod
+    def _is_a_field(cls, header: str | None) -> str | None:
+        if header is not None and not FIELD.fullmatch(header):
+            raise ValueError("a field such as X-Api-Key, or 'X-Api-Key: alice*', was expected")
+        return header
 
 
 class RequestFault(Aimed):

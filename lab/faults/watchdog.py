@@ -15,6 +15,12 @@ import time
 
 LOOK = 0.1
 """Seconds between two looks at whether the parent still lives."""
+STOPPED = {
+    "type": "about:blank",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "the process is stopped; clear 'stop' first",
+}
 
 
 def main(fd: int, told: dict) -> None:  # type: ignore[type-arg]
@@ -50,16 +56,16 @@ def answer(door: socket.socket, fault: dict, left: float) -> bool:  # type: igno
             name = path.rpartition(b"/_faults")[2].strip(b"/").decode("latin-1")
             fault["remaining"] = round(left, 3)
             clears = method == b"DELETE" and name in ("", fault["name"])
-            status = "200 OK"
+            status, kind = "200 OK", "application/json"
             body: dict = {"faults": [fault]}  # type: ignore[type-arg]
             if clears:
                 body = {"cleared": [fault]}
             elif method == b"DELETE":
                 body = {"cleared": []}
             elif method != b"GET":
-                status, body = "409 Conflict", {"error": "the process is stopped; clear 'stop' first"}
+                status, kind, body = "409 Conflict", "application/problem+json", STOPPED
             text = json.dumps(body).encode()
-            fields = f"content-type: application/json\r\ncontent-length: {len(text)}\r\nconnection: close"
+            fields = f"content-type: {kind}\r\ncontent-length: {len(text)}\r\nconnection: close"
             connection.sendall(f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n".encode() + text)
             return clears
     except (OSError, ValueError):

@@ -61,4 +61,5 @@ def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
 def test_kinds_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "kinds")
     assert "latency    --ttl --probability --first --path --header --seed --ms --jitter\n" in out
+    assert "--status --retry-after\n" in out  # spelt as an option is
     assert json.loads(run(capsys, "kinds", "--json")[1])["stop"]["properties"]["ttl"]["maximum"] == 600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lab.faults.model import FaultError
 from lab.faults.registry import parse
 from lab.faults.target import MAX_FAULTS, Target, faulty
-from tests.faults.world import until
+from tests.faults.world import Raw, until
 
 BOUND = 5.0
 
@@ -94,9 +95,21 @@ async def test_a_similar_path_is_the_application_s() -> None:
 async def test_a_mistake_is_a_422_with_one_line_and_sets_nothing(body: bytes) -> None:
     target = Target(application)
     status, answer = await ask(target, "/_faults/latency", "PUT", body)
-    assert status == 422
-    assert "\n" not in json.loads(answer)["error"]
+    problem = json.loads(answer)
+    assert status == problem["status"] == 422
+    assert (problem["type"], problem["title"]) == ("about:blank", HTTPStatus(422).phrase)
+    assert problem["detail"]
+    assert "\n" not in problem["detail"]
     assert target.active == {}
+
+
+async def test_another_method_is_a_problem_that_names_those_there_are(service_a: str) -> None:
+    async with Raw.to(service_a) as client:
+        client.ask("/_faults", method="POST")
+        status, fields, body = await client.answer()
+    assert (status, fields["allow"]) == (405, "GET, PUT, DELETE")
+    assert fields["content-type"] == "application/problem+json"
+    assert json.loads(body)["status"] == 405
 
 
 async def test_the_target_ends_a_fault_by_itself() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import defaultdict
 from typing import Self
 
 
@@ -43,10 +43,8 @@ class Backend:
         self.status = status
         """What it answers; 500 or more is a failing service."""
         self.cache_control = cache_control
-        self.arrived: Counter[str] = Counter()
-        """Requests by path, without the query."""
-        self.moments: list[float] = []
-        """When each request arrived, in the loop's seconds."""
+        self.arrived: defaultdict[str, list[float]] = defaultdict(list)
+        """When requests arrived, in the loop's seconds, by path without the query."""
         self.done = 0
         self.wasted = 0
         """Requests that were worked on to the end for a client that had gone."""
@@ -62,13 +60,14 @@ class Backend:
     @property
     def total(self) -> int:
         """Requests that arrived."""
-        return sum(self.arrived.values())
+        return sum(map(len, self.arrived.values()))
 
-    def peak(self, seconds: float) -> int:
-        """The most requests that arrived within so many seconds of each other."""
+    def peak(self, seconds: float, path: str) -> int:
+        """The most requests for `path` that arrived within so many seconds of each other."""
+        moments = self.arrived[path]
         most = first = 0
-        for last, moment in enumerate(self.moments):
-            while moment - self.moments[first] > seconds:
+        for last, moment in enumerate(moments):
+            while moment - moments[first] > seconds:
                 first += 1
             most = max(most, last - first + 1)
         return most
@@ -130,8 +129,7 @@ class Backend:
             return None
         if path == "/health":
             return 200
-        self.arrived[path] += 1
-        self.moments.append(asyncio.get_running_loop().time())
+        self.arrived[path].append(asyncio.get_running_loop().time())
         if self.breaks_at is not None and self.busy + self.waiting >= self.breaks_at:
             self.crash()
             return None

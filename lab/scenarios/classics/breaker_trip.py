@@ -8,7 +8,7 @@ from typing import Any
 from lab.scenarios.model import Contrast, Expect, Question, Scenario, Step
 from lab.scenarios.play import Play
 
-FAILURES, OPEN_FOR, PROBES = 5, 1.0, 2
+FAILURES, OPEN_FOR, PROBES = 5, 2.0, 2
 REQUESTS = 30
 ASKED = "requests that reached the ill service"
 

@@ -13,6 +13,8 @@ REPLICAS = 3
 CLIENTS = 24
 BEARABLE = 10
 """Requests at a time that a replica survives; 24 clients are 8 for each of three, 12 for each of two."""
+SECONDS = 0.3
+"""What a request takes: long enough that all clients' requests are there at once, also on a busy machine."""
 PLACES = 9
 ALIVE = "replicas alive at the end"
 GOOD = "answers after the first one died"
@@ -45,7 +47,7 @@ class Balancer:
 
 async def start(play: Play) -> None:
     for n in range(1, REPLICAS + 1):
-        backend = Backend(seconds=0.1, breaks_at=BEARABLE)
+        backend = Backend(seconds=SECONDS, breaks_at=BEARABLE)
         await play.backend(f"replica-{n}", backend, retries=0)
     await crowd(play, "before", 3)
 

@@ -10,6 +10,8 @@ from lab.scenarios.model import Contrast, Expect, Question, Scenario, Step
 from lab.scenarios.play import Play
 
 NOISY, POLITE, EACH = 200, 4, 3
+SECONDS, PATIENCE = 0.04, 2.5
+"""What a request takes; how long a polite client waits for it. The flood is eight seconds of work."""
 LIMIT = 10
 SERVED = "answers that the polite clients got"
 REACHED = "requests of the noisy client that reached the service"
@@ -22,8 +24,7 @@ def policies(cured: bool) -> dict[str, dict[str, Any]]:
 
 
 async def flood(play: Play) -> None:
-    # One worker, 20 ms a request: 200 of them are four seconds of work.
-    shop = await play.backend("shop", Backend(workers=1, seconds=0.02), pool=500, retries=0)
+    shop = await play.backend("shop", Backend(workers=1, seconds=SECONDS), pool=500, retries=0)
     play.meanwhile(play.burst(NOISY, "/shop/", "noisy", client=play.client()))
     there = LIMIT if play.cured else NOISY
     await play.until("the flood", lambda r: shop.total >= there)
@@ -32,7 +33,7 @@ async def flood(play: Play) -> None:
 
 async def ask_politely(play: Play) -> None:
     clients = [play.client() for _ in range(POLITE)]
-    wishes = [play.burst(EACH, "/shop/", "polite", client=client, timeout=1.5) for client in clients]
+    wishes = [play.burst(EACH, "/shop/", "polite", client=client, timeout=PATIENCE) for client in clients]
     await play.together(wishes)
     await play.measure(SERVED, lambda r: r.good("polite"))
 
@@ -55,12 +56,13 @@ def script(cured: bool) -> Sequence[Step]:
         ]
     return [
         Step(
-            f"A service that makes 50 answers a second. One client sends {NOISY} requests at once.",
+            f"A service that makes {1 / SECONDS:.0f} answers a second. One client sends {NOISY} requests at "
+            "once.",
             flood,
             flooded,
         ),
         Step(
-            f"{POLITE} other clients want {EACH} answers each and have a second and a half to wait.",
+            f"{POLITE} other clients want {EACH} answers each and wait {PATIENCE:g} seconds for them.",
             ask_politely,
             asked,
         ),

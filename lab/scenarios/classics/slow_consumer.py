@@ -90,6 +90,7 @@ def script(cured: bool) -> Sequence[Step]:
                     lambda r: r.figures["messages of the neighbour that were echoed"] == 5,
                 ),
             ],
+            within=20,
         )
     ]
 

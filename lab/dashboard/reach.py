@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
 
+from lab.address import address
 from lab.errors import UserError
 from lab.launcher import ports as port_table
 from lab.launcher import runfile
@@ -17,21 +18,6 @@ STARTING = 20.0
 """Seconds that this machine's own has: its launcher lives, so it may only just have been started."""
 PAUSE = 0.2
 """Seconds between two attempts."""
-
-
-def address(given: str) -> str:
-    """`localhost:8000/` → `http://localhost:8000`. Raises `UserError` for what is no address of a gateway."""
-    url = given if "://" in given else f"http://{given}"
-    try:
-        parts = urlsplit(url)
-        sane = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, brackets that do not close
-        sane = False
-    if not sane or not url.isprintable() or " " in url:
-        raise UserError(f"{given!r:.80}: an address such as http://127.0.0.1:8000 was expected")
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise UserError(f"{given!r:.80}: an address without user, query or fragment was expected")
-    return url.rstrip("/")
 
 
 def where(url: str | None, token: str | None) -> tuple[str, str]:

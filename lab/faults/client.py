@@ -181,15 +181,14 @@ class FaultClient:
         except httpx.HTTPError as error:
             raise FaultError(f"{service} cannot be asked at {url}: {type(error).__name__}") from None
         try:
-            report: Report = answer.json()
-            if answer.is_success:
-                return report
-            detail = str(report["detail"])
+            if answer.status_code in (200, 409, 422):  # what a target answers; a 404 is somebody else's
+                report: Report = answer.json()
+                if answer.status_code == 200:
+                    return report
+                raise FaultError(f"{service}: {report['detail']}")
         except (ValueError, KeyError, TypeError):
-            raise FaultError(
-                f"what answers at {url} is no service of the lab: {answer.status_code}"
-            ) from None
-        raise FaultError(f"{service}: {detail}")
+            pass
+        raise FaultError(f"what answers at {url} is no service of the lab: {answer.status_code}")
 
     async def _note(self, action: str, label: str, service: str, until: float | None) -> None:
         if self._notes is not None:

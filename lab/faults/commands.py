@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lab.address import address
 from lab.faults.client import FaultClient
 from lab.faults.model import FaultError
 from lab.faults.registry import FAULTS, parse
@@ -151,6 +152,6 @@ def _client(urls: tuple[str, ...]) -> FaultClient:
 
 def _address(text: str) -> tuple[str, str]:
     name, _, url = text.partition("=")
-    if not url.startswith("http://"):
+    if not name or not url:
         raise FaultError(f"--url {text}: NAME=http://HOST:PORT was expected")
-    return name, url.rstrip("/")
+    return name, address(url)

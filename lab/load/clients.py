@@ -64,13 +64,17 @@ def visitor(number: int, *, own_address: bool, keys: tuple[str, ...] = ()) -> Vi
 
 @functools.cache
 def own_addresses(host: str) -> bool:
-    """Whether visitors of the gateway at `host` (a URL) can have loopback addresses of their own."""
-    name = urlsplit(host).hostname or ""
+    """Whether visitors of the gateway at `host` (a URL) can have loopback addresses of their own.
+
+    Not over TLS, for which the generator's connections are its library's own.
+    """
+    parts = urlsplit(host)
+    name = parts.hostname or ""
     try:
         here = name == "localhost" or ipaddress.ip_address(name) in ipaddress.ip_network("127.0.0.0/8")
     except ValueError:
         return False
-    return here and _whole_loopback_network()
+    return here and parts.scheme == "http" and _whole_loopback_network()
 
 
 def _whole_loopback_network() -> bool:

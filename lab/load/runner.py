@@ -24,10 +24,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 
+from lab.address import address
 from lab.errors import UserError
 from lab.load.clients import VISIT
 from lab.load.shapes import SHAPES, USUAL_TIME
@@ -87,7 +87,7 @@ class LoadRun:
 
     `rate` is requests a second of all users together, 0 as many as they can; for the shape `open` it is the
     rate of arrivals (0: 100). After `visit` requests a user leaves and another client comes; 0: never. With
-    `notes` the gateway's viewers see when it ran. Raises `LoadError` for what cannot be run.
+    `notes` the gateway's viewers see when it ran. Raises `UserError` for what cannot be run.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class LoadRun:
             raise LoadError(f"time: 1 to {MAX_SECONDS:g} seconds were expected, got {seconds:g}")
         if not 0 <= rate <= 1_000_000:
             raise LoadError(f"rate: 0 to 1000000 requests a second were expected, got {rate:g}")
+        if rate and not SHAPES[shape].paced:
+            raise LoadError(f"rate: the shape '{shape}' has a pace of its own; leave it out")
         if not 0 <= visit <= 1_000_000:
             raise LoadError(f"visit: 0 to 1000000 requests were expected, got {visit}")
-        if urlsplit(host).scheme not in ("http", "https") or not urlsplit(host).hostname:
-            raise LoadError(f"host: an address such as http://127.0.0.1:8000 was expected, got {host!r}")
         if not LOCUSTFILE.is_file():
             raise LoadError(f"{LOCUSTFILE} is missing; a load runs from a clone of the lab")
-        self.host = host.rstrip("/")
+        self.host = address(host)
         self.shape = shape
         self.users = users
         self.seconds = seconds

@@ -23,6 +23,8 @@ class Shape:
     """From this share of the time on, this share of the users."""
     extra: int = 0
     """Users beside those that were asked for."""
+    paced: bool = True
+    """Whether a rate can be asked for; else its users have a pace of their own."""
 
     def users_at(self, elapsed: float, users: int, time: float) -> int | None:
         """How many users there are `elapsed` seconds after the start of a run of `time`; None: it is over."""
@@ -47,10 +49,19 @@ SHAPES = {
             steps=((0.0, 0.1), (0.4, 1.0), (0.6, 0.1)),
         ),
         Shape(
-            "herd", "all users ask for the same thing at the same moment, every five seconds", users=("Herd",)
+            "herd",
+            "all users ask for the same thing at the same moment, every five seconds",
+            users=("Herd",),
+            paced=False,
         ),
-        Shape("noisy", "quiet users and one who asks as fast as it can", users=("Quiet", "Noisy"), extra=1),
-        Shape("fanout", "WebSockets that listen to service B's ticker", users=("Listener",)),
+        Shape(
+            "noisy",
+            "quiet users and one who asks as fast as it can",
+            users=("Quiet", "Noisy"),
+            extra=1,
+            paced=False,
+        ),
+        Shape("fanout", "WebSockets that listen to service B's ticker", users=("Listener",), paced=False),
         Shape("open", "requests at a constant rate, however slow the answers are", users=("Arrivals",)),
     )
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.dashboard.reach import address, knock, where
+from lab.dashboard.reach import knock, where
 from lab.errors import UserError
 from lab.launcher import runfile
 
@@ -18,36 +18,6 @@ from lab.launcher import runfile
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [
-        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("localhost", "http://localhost"),
-        ("http://localhost:9000/", "http://localhost:9000"),
-        ("https://gateway.example", "https://gateway.example"),
-        ("[::1]:8000", "http://[::1]:8000"),
-    ],
-)
-def test_an_address_may_be_short(given: str, meant: str) -> None:
-    assert address(given) == meant
-
-
-@pytest.mark.parametrize(
-    "given",
-    ["", "foo bar", "ftp://host", "http://", "host:port", "host:99999", "host:0", "http://[::1", "h\x1bost"],
-)
-def test_what_is_no_address_is_one_line(given: str) -> None:
-    with pytest.raises(UserError, match="an address such as http") as caught:
-        address(given)
-    assert str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize("given", ["http://me:secret@host", "http://host/?a=1", "http://host/#a"])
-def test_an_address_has_nothing_but_host_port_and_path(given: str) -> None:
-    with pytest.raises(UserError, match="without user, query or fragment"):
-        address(given)
 
 
 def test_the_stack_of_this_machine_is_found() -> None:

@@ -35,6 +35,7 @@ def test_set_list_and_clear(capsys: pytest.CaptureFixture[str], service_a: str) 
         (["set", "service-a", "latency", "--ms"], "--ms needs a value"),
         (["set", "service-a", "latency", "10"], "an option such as --ttl was expected, got '10'"),
         (["list", "--url", "service-a"], "NAME=http://HOST:PORT was expected"),
+        (["list", "--url", "service-a=http://127.0.0.1:99999"], "an address such as http://127.0.0.1:8000"),
     ],
 )
 def test_mistakes(

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from lab.faults.client import FaultClient
+from lab.faults.model import FaultError
 from lab.launcher import ports
 from lab.launcher.stack import Stack
 from lab.notes import Notes
@@ -95,6 +96,13 @@ async def test_no_fault_can_be_set_through_the_gateway(faults: FaultClient, stac
         answer = await client.put(stack.gateway_url + "/service-a/_faults/error", json={})
     assert answer.status_code == 404
     assert (await faults.list())["service-a"] == []
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_gateway_is_no_service_that_could_be_given_a_fault(stack: Stack) -> None:
+    async with FaultClient({"service-a": stack.gateway_url}) as client:
+        with pytest.raises(FaultError, match="no service of the lab: 404"):
+            await client.set("service-a", {"kind": "error"})
 
 
 @pytest.mark.asyncio(loop_scope="module")

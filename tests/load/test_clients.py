@@ -38,9 +38,16 @@ def test_a_run_begins_with_those_who_have_not_been_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["http://192.0.2.1:8000", "https://gateway.example", "http://[::1]:8000", "http://"]
+    "host",
+    [
+        "http://192.0.2.1:8000",
+        "https://gateway.example",
+        "https://127.0.0.1:8000",
+        "http://[::1]:8000",
+        "http://",
+    ],
 )
-def test_elsewhere_all_come_from_one_address(host: str) -> None:
+def test_elsewhere_and_over_tls_all_come_from_one_address(host: str) -> None:
     assert not own_addresses(host)
 
 

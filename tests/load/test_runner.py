@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from lab.cli import main
+from lab.errors import UserError
 from lab.launcher.runfile import Run
 from lab.load import commands, runner
 from lab.load.clients import own_addresses
@@ -236,11 +237,13 @@ async def test_locust_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPat
         ({"seconds": 0.5}, "time: 1 to 3600 seconds were expected, got 0.5"),
         ({"rate": -1}, "rate: "),
         ({"visit": -1}, "visit: "),
-        ({"host": "127.0.0.1:8000"}, "host: an address such as http://127.0.0.1:8000 was expected"),
+        ({"shape": "noisy", "rate": 5}, "rate: the shape 'noisy' has a pace of its own"),
+        ({"host": "ftp://127.0.0.1"}, "an address such as http://127.0.0.1:8000 was expected"),
+        ({"host": "http://127.0.0.1:99999"}, "an address such as http://127.0.0.1:8000 was expected"),
     ],
 )
 def test_mistakes(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(LoadError) as caught:
+    with pytest.raises(UserError) as caught:
         LoadRun(**{"host": "http://127.0.0.1:8000", **given})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,12 +1,7 @@
-"""Light, exact traffic for scenarios: hundreds of requests at known moments, each with its outcome.
+"""Light, exact traffic for scenarios: requests at known moments, each with its outcome.
 
-    outcomes = await open_loop(url, every(0.02, 5.0, Request("/service-a/items/1")))
-    outcomes = await closed_loop(url, lambda n: Request(f"/service-a/items/{n}"), clients=10, seconds=5.0)
-
-*Open loop:* requests start when the plan says, however slow the answers are, as the requests of strangers do.
-Latency counts from the planned start, so that a request that had to wait to be sent counts as slow (Gil Tene,
-"How NOT to Measure Latency": coordinated omission). *Closed loop:* each client waits for its answer before it
-asks again; a slow server then slows the load down.
+    client = Client("http://127.0.0.1:8000", timeout=5.0)
+    outcomes = await asyncio.gather(*(client.send(Request("/service-a/items/1")) for _ in range(50)))
 
 HTTP/1.1 over plain sockets in the asyncio loop of the caller; a few thousand requests a second at most.
 """
@@ -14,8 +9,7 @@ HTTP/1.1 over plain sockets in the asyncio loop of the caller; a few thousand re
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -42,15 +36,9 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a request. Times are seconds since the loop began."""
+    """What became of a request."""
 
     request: Request
-    planned: float
-    """When it was to be sent."""
-    sent: float = 0.0
-    """When it was sent."""
-    ended: float = 0.0
-    """When the last byte of the answer was there, or the failure."""
     status: int | None = None
     """None where no whole answer came."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -59,116 +47,9 @@ class Outcome:
     failure: Failure | None = None
 
     @property
-    def latency(self) -> float:
-        """Seconds from the planned start to the end."""
-        return self.ended - self.planned
-
-    @property
     def ok(self) -> bool:
         """Whether a 2xx or 3xx came whole."""
         return self.status is not None and self.status < 400
-
-
-Plan = Iterable[tuple[float, Request]]
-"""When (seconds from the beginning) and what, in the order of time."""
-OnOutcome = Callable[[Outcome], None]
-
-
-def every(interval: float, seconds: float, request: Request, *, start: float = 0.0) -> Plan:
-    """`request` every `interval` seconds, from `start` for `seconds`."""
-    return [(start + n * interval, request) for n in range(round(seconds / interval))]
-
-
-def at_random(rate: float, seconds: float, request: Request, *, seed: int, start: float = 0.0) -> Plan:
-    """`rate` requests a second on the average at random moments (a Poisson process), the same for a seed."""
-    dice = random.Random(seed)
-    plan, at = [], dice.expovariate(rate)
-    while at < seconds:
-        plan.append((start + at, request))
-        at += dice.expovariate(rate)
-    return plan
-
-
-def together(*plans: Plan) -> Plan:
-    """Several plans as one, in the order of time."""
-    return sorted((step for plan in plans for step in plan), key=lambda step: step[0])
-
-
-async def send(url: str, request: Request, *, timeout: float = 5.0) -> Outcome:
-    """One request on a connection of its own."""
-    client = Client(url, timeout)
-    try:
-        return await client.send(request)
-    finally:
-        client.close()
-
-
-async def open_loop(
-    url: str, plan: Plan, *, timeout: float = 5.0, on_outcome: OnOutcome | None = None
-) -> list[Outcome]:
-    """Send each request of `plan` at its moment, come what may; the outcomes in the order of the plan.
-
-    `timeout` is in seconds from the sending. Cancelled, it breaks off what is on its way.
-    """
-    client = Client(url, timeout)
-    loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[Outcome]] = []
-    try:
-        async with asyncio.TaskGroup() as group:
-            for at, request in plan:
-                ahead = client.began + at - loop.time()
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
-                tasks.append(group.create_task(client.send(request, at, on_outcome)))
-    finally:
-        client.close()
-    return [task.result() for task in tasks]
-
-
-async def closed_loop(
-    url: str,
-    request: Callable[[int], Request],
-    *,
-    clients: int,
-    seconds: float | None = None,
-    requests: int | None = None,
-    think: float = 0.0,
-    timeout: float = 5.0,
-    on_outcome: OnOutcome | None = None,
-) -> list[Outcome]:
-    """`clients` at once, each of which asks, waits for the answer, thinks so many seconds and asks again.
-
-    `request(n)` makes the n-th request, counted over all clients. It goes on for `seconds`, or until so many
-    `requests` were sent; one of the two must be given.
-    """
-    if seconds is None and requests is None:
-        raise ValueError("either seconds or requests must be given")
-    client = Client(url, timeout)
-    numbers = iter(range(requests)) if requests is not None else _count()
-    outcomes: list[Outcome] = []
-
-    async def one() -> None:
-        for n in numbers:
-            now = client.now
-            if seconds is not None and now >= seconds:
-                return
-            outcomes.append(await client.send(request(n), now, on_outcome))
-            await asyncio.sleep(think)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(one())
-    finally:
-        client.close()
-    return outcomes
-
-
-def _count() -> Iterator[int]:
-    n = 0
-    while True:
-        yield n
-        n += 1
 
 
 class Client:
@@ -188,19 +69,10 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self.began = self._loop.time()
 
-    @property
-    def now(self) -> float:
-        """Seconds since the client was made."""
-        return self._loop.time() - self.began
-
-    async def send(
-        self, request: Request, planned: float | None = None, on_outcome: OnOutcome | None = None
-    ) -> Outcome:
+    async def send(self, request: Request) -> Outcome:
         """Send a request now; the outcome also where it failed. Raises nothing but cancellation."""
-        now = self.now
-        outcome = Outcome(request, now if planned is None else planned, now)
+        outcome = Outcome(request)
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._timeout):
@@ -218,11 +90,8 @@ class Client:
         except OSError:
             outcome.failure = "refused"
         finally:
-            outcome.ended = self.now
             if connection is not None:
                 self._give_back(connection)
-        if on_outcome is not None:
-            on_outcome(outcome)
         return outcome
 
     def close(self) -> None:

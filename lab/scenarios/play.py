@@ -295,7 +295,7 @@ class Play:
         """One request; the outcome, which is recorded, also where it failed."""
         request = Request(path, headers=client.headers, tag=tag)
         if "load" in self._without:
-            return Outcome(request, 0.0)
+            return Outcome(request)
         outcome = await self._client(client.source, timeout).send(request)
         self.recording.add(outcome)
         return outcome

@@ -1,17 +1,15 @@
-"""The light load generator against servers that answer in every wrong way, and against a clock."""
+"""The light load generator against servers that answer in every wrong way."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import pairwise
 
 import pytest
 
 from lab.load.clients import own_addresses
-from lab.load.direct import Client, Outcome, Request, at_random, closed_loop, every, open_loop, send, together
+from lab.load.direct import Client, Outcome, Request
 
 OK = b"HTTP/1.1 200 OK\r\nX-Answer: yes\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 503 Away\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -50,6 +48,15 @@ def answering(*answers: bytes) -> Serve:
     return serve
 
 
+async def send(url: str, *requests: Request, timeout: float = 5.0) -> list[Outcome]:
+    """The requests one after the other."""
+    client = Client(url, timeout)
+    try:
+        return [await client.send(request) for request in requests]
+    finally:
+        client.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "failure", "body"),
     [
@@ -67,31 +74,30 @@ def answering(*answers: bytes) -> Serve:
 )  # fmt: skip
 async def test_outcomes(answer: bytes, status: int | None, failure: str | None, body: bytes) -> None:
     async with server(answering(answer)) as url:
-        outcome = await send(url, Request("/x"))
+        [outcome] = await send(url, Request("/x"))
     assert (outcome.status, outcome.failure, outcome.body) == (status, failure, body)
     assert outcome.ok is (status in (200, 204))
 
 
 async def test_head_has_no_body() -> None:
     async with server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")) as url:
-        outcome = await send(url, Request("/x", method="HEAD"))
+        [outcome] = await send(url, Request("/x", method="HEAD"))
     assert (outcome.status, outcome.headers["content-length"]) == (200, "900")
 
 
 async def test_nobody_listens_and_nobody_answers() -> None:
     async with server(answering()) as url:
         pass
-    assert (await send(url, Request("/"))).failure == "refused"
+    assert (await send(url, Request("/")))[0].failure == "refused"
     forever = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await forever.wait()
 
     async with server(hang) as url:
-        outcome = await send(url, Request("/"), timeout=0.05)
+        [outcome] = await send(url, Request("/"), timeout=0.05)
         forever.set()
     assert (outcome.failure, outcome.status) == ("timeout", None)
-    assert outcome.latency >= 0.05
 
 
 async def test_the_request_as_it_was_asked_for() -> None:
@@ -135,63 +141,28 @@ async def test_a_kept_connection_that_the_server_closed_meanwhile_is_replaced() 
         await answering(OK, OK)(reader, writer)
 
     async with server(serve) as url:
-        outcomes = await closed_loop(url, lambda n: Request(f"/{n}"), clients=1, requests=7)
+        outcomes = await send(url, *[Request("/x")] * 7)
     assert [outcome.status for outcome in outcomes] == [200] * 7
     assert connections == 4
 
 
-async def test_an_open_loop_does_not_wait_for_answers_and_counts_from_the_planned_start() -> None:
-    gate, arrived = asyncio.Event(), 0
+async def test_as_many_connections_as_there_are_requests_at_a_time() -> None:
+    all_there, arrived = asyncio.Event(), 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal arrived
         await reader.readuntil(b"\r\n\r\n")
         arrived += 1
         if arrived == 10:  # all are there before the first is answered
-            gate.set()
-        await gate.wait()
+            all_there.set()
+        await all_there.wait()
         writer.write(OK)
 
-    seen = []
     async with server(serve) as url:
-        plan = every(0.01, 0.1, Request("/x"))
-        outcomes = await open_loop(url, plan, timeout=10, on_outcome=seen.append)
-    assert [outcome.planned for outcome in outcomes] == [at for at, _ in plan]
-    assert all(outcome.ok and outcome.sent >= outcome.planned for outcome in outcomes)
-    assert outcomes[0].latency >= 0.09 > outcomes[0].planned
-    assert sorted(map(id, seen)) == sorted(map(id, outcomes))
-
-
-async def test_a_closed_loop_has_so_many_at_a_time() -> None:
-    now, most = 0, 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal now, most
-        while True:
-            await reader.readuntil(b"\r\n\r\n")
-            now, most = now + 1, max(most, now + 1)
-            await asyncio.sleep(0)
-            now -= 1
-            writer.write(OK)
-
-    async with server(serve) as url:
-        outcomes = await closed_loop(url, lambda n: Request(f"/{n}"), clients=3, requests=60)
-        timed = await closed_loop(url, lambda n: Request(f"/{n}"), clients=3, seconds=0.1)
-    assert sorted(int(o.request.path[1:]) for o in outcomes) == list(range(60))
-    assert 1 <= most <= 3
-    assert timed
-    assert all(outcome.planned < 0.1 for outcome in timed)
-
-
-def test_plans() -> None:
-    one, two = Request("/1"), Request("/2")
-    assert every(0.5, 2, one, start=1) == [(1.0, one), (1.5, one), (2.0, one), (2.5, one)]
-    random = list(at_random(100, 50, one, seed=1))
-    assert random == at_random(100, 50, one, seed=1) != at_random(100, 50, one, seed=2)
-    gaps = [later - sooner for (sooner, _), (later, _) in pairwise(random)]
-    assert statistics.mean(gaps) == pytest.approx(0.01, rel=0.05)
-    assert statistics.stdev(gaps) == pytest.approx(0.01, rel=0.1)  # of an exponential distribution
-    assert [r.path for _, r in together(every(1, 2, one), every(1, 2, two, start=0.5))] == ["/1", "/2"] * 2
+        client = Client(url, 10)
+        outcomes = await asyncio.gather(*(client.send(Request("/x")) for _ in range(10)))
+        client.close()
+    assert all(outcome.ok for outcome in outcomes)
 
 
 async def test_an_address_that_is_none() -> None:
@@ -205,9 +176,5 @@ async def test_a_kept_connection_that_the_server_closes_at_the_next_request_is_r
         await reader.readuntil(b"\r\n\r\n")  # and closes without an answer
 
     async with server(serve) as url:
-        outcomes = await closed_loop(url, lambda n: Request(f"/{n}"), clients=1, requests=3)
+        outcomes = await send(url, *[Request("/x")] * 3)
     assert [outcome.status for outcome in outcomes] == [200] * 3
-
-
-def test_latency_counts_from_the_planned_start() -> None:
-    assert Outcome(Request("/"), planned=1.0, sent=3.0, ended=4.0).latency == 3.0

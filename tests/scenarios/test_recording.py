@@ -15,7 +15,7 @@ def event(seq, **data):
 
 
 def outcome(tag, status=None, failure=None):
-    return Outcome(Request("/", tag=tag), 0.0, status=status, failure=failure)
+    return Outcome(Request("/", tag=tag), status=status, failure=failure)
 
 
 def recording():

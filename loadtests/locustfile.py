@@ -1,8 +1,8 @@
 """Traffic for the lab: an ordinary Locust file.
 
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000        # its web page asks for the rest
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 50 --run-time 30s
-    locust … --shape spike     --rate 200     --visit 10     --api-keys my-secret-key     --processes 2
+    locust -f loadtests/locustfile.py                                    # its web page asks for the rest
+    locust -f loadtests/locustfile.py --headless --users 50 --run-time 30s
+    locust … --host http://127.0.0.1:8000 --shape spike --rate 200 --visit 10 --api-keys K --processes 2
 
 Each user is a visitor, a client of its own; after `--visit` requests it leaves and the next one comes. What
 makes clients different to the gateway is in `lab/load/clients.py`.
@@ -27,6 +27,7 @@ from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.url import URL
 from locust import FastHttpUser, LoadTestShape, User, constant, events, task
+from locust.runners import WorkerRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Locust puts only this folder there
 
@@ -34,6 +35,8 @@ from lab.load.clients import VISIT, Visitor, numbers, own_addresses, visitor
 from lab.load.shapes import HERD_EVERY, SHAPES, USUAL_TIME
 from loadtests import figures
 
+HOST = "http://127.0.0.1:8000"
+"""The gateway where no `--host` names another."""
 SEED = 2026
 PATIENCE = 10.0
 """Seconds that a user waits for an answer."""
@@ -71,9 +74,13 @@ def add_options(parser: Any) -> None:
 
 
 @events.test_start.add_listener
-def number_visitors(environment: Any, **_: Any) -> None:
+def begin(environment: Any, **_: Any) -> None:
     global visitors
     visitors = numbers(getattr(environment.runner, "worker_index", 0))
+    options = environment.parsed_options
+    if not isinstance(environment.runner, WorkerRunner):
+        # Locust gives its workers what it does not know itself; `--users` it keeps.
+        options.all_users = options.num_users or 1
 
 
 @events.init.add_listener
@@ -99,10 +106,10 @@ class LabShape(LoadTestShape):
         return count, float(count), classes
 
 
-def next_visitor(environment: Any) -> Visitor:
+def next_visitor(user: User) -> Visitor:
     """Somebody who has not been here yet."""
-    keys = tuple(key for key in environment.parsed_options.api_keys.split(",") if key)
-    return visitor(next(visitors), own_address=own_addresses(environment.host or ""), keys=keys)
+    keys = tuple(key for key in user.environment.parsed_options.api_keys.split(",") if key)
+    return visitor(next(visitors), own_address=own_addresses(user.host or ""), keys=keys)
 
 
 class Connections(HTTPClientPool):  # type: ignore[misc]
@@ -149,6 +156,7 @@ class Client(FastHttpUser):
     """Visitors who come one after the other, each with connections of its own."""
 
     abstract = True
+    host = HOST
     concurrency = 1
     network_timeout = PATIENCE
     connection_timeout = PATIENCE
@@ -167,7 +175,7 @@ class Client(FastHttpUser):
         """One visitor leaves and another comes."""
         agent = self.client.client
         agent.clientpool.close()
-        here = next_visitor(self.environment)
+        here = next_visitor(self)
         agent.clientpool = Connections(here.source, **agent.clientpool.client_args)
         self.headers = here.headers
         self.left = math.inf if self.stays else self.options.visit or math.inf
@@ -187,11 +195,10 @@ class Shopper(Client):
     """Looks at items, now and then at the users; waits as long as `--rate` wants it to."""
 
     def wait_time(self) -> float:
-        rate, users = self.options.rate, self.options.num_users or 1
-        if not rate:
+        if not self.options.rate:
             return 0.0
         # The next moment of its own clock: a slow answer is made up for, so that the rate is kept.
-        pace = users / rate
+        pace = self.options.all_users / self.options.rate
         now = time.perf_counter()
         self.due = max(getattr(self, "due", now + self.dice.random() * pace), now - pace) + pace
         return max(self.due - now, 0.0)
@@ -247,7 +254,7 @@ class Arrivals(Client):
 
     @task
     def arrive(self) -> None:
-        rate = (self.options.rate or 100.0) / (self.options.num_users or 1)
+        rate = (self.options.rate or 100.0) / self.options.all_users
         pool = gevent.pool.Pool(OUTSTANDING)
         due = time.perf_counter() + self.dice.random() / rate
         try:
@@ -273,13 +280,14 @@ class Arrivals(Client):
 class Listener(User):
     """Listens to service B's ticker; each message counts as a request, its latency is how late it came."""
 
+    host = HOST
     EVERY = 0.5
 
     @task
     def listen(self) -> None:
         import websocket  # Locust has patched its sockets by now
 
-        here, host = next_visitor(self.environment), str(self.host or "")
+        here, host = next_visitor(self), str(self.host)
         url = f"{host.replace('http', 'ws', 1)}/service-b/ws/ticker?every={self.EVERY}&count=100000"
         began = time.perf_counter()
         connection = None

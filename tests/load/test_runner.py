@@ -301,17 +301,27 @@ def test_the_command_used_wrongly(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-async def test_an_ordinary_locust_file_distributed_too() -> None:
+async def test_an_ordinary_locust_file_distributed_too(free_port: Callable[[], int]) -> None:
+    port = str(free_port())
+    common = (sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py")
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     async with gateway() as there:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless"),
-            *("--only-summary", "--host", there.url, "--users", "4", "--run-time", "3s"),
-            *("--processes", "2", "--rate", "40"),
-            "--json",
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        master = await asyncio.create_subprocess_exec(
+            *(*common, "--headless", "--only-summary", "--json", "--host", there.url),
+            *("--users", "4", "--run-time", "3s", "--rate", "40"),
+            *("--master", "--expect-workers", "2", "--master-bind-port", port),
+            cwd=ROOT, **streams,
         )  # fmt: skip
-        out, err = await asyncio.wait_for(child.communicate(), PATIENCE)
-    assert child.returncode == 0, err.decode()[-2000:]
-    rows = json.loads(b"[" + out.rpartition(b"\n[\n")[2])  # each process prints one; the master's comes last
-    assert sum(row["num_requests"] for row in rows) > 40
+        workers = [
+            await asyncio.create_subprocess_exec(
+                *common, "--worker", "--master-port", port, cwd=ROOT, **streams
+            )
+            for _ in range(2)
+        ]
+        ended = [child.communicate() for child in (master, *workers)]
+        [(out, err), *_] = await asyncio.wait_for(asyncio.gather(*ended), 3 * PATIENCE)
+    assert [child.returncode for child in (master, *workers)] == [0, 0, 0], err.decode()[-2000:]
+    rows = json.loads(out[out.index(b"[\n") :])
+    assert 40 < sum(row["num_requests"] for row in rows) < 240  # 120 were asked for: the rate is that of all
     assert sum(row["num_failures"] for row in rows) == 0
+    assert len(there.clients) > 4

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.scenarios.model import Figures, Scenario
 
 START_TIMEOUT = 60.0
-RUN_TIMEOUT = 60.0
+RUN_TIMEOUT = 180.0
 """Seconds after which a run that does not end by itself is broken off, and everything put back."""
 CURES = {"off": (False,), "on": (True,), "both": (False, True)}
 MARKS = {"say": "\n  · ", "seen": "    seen      ", "missed": "    NOT SEEN  ", "figure": "    figure    ",

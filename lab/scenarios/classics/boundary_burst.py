@@ -82,7 +82,10 @@ SCENARIO = Scenario(
         "the next gets twice the limit within a moment, and the service behind was sized for once."
     ),
     cure="sliding window, and token bucket beside it",
-    source="Cloudflare, How we built rate limiting capable of scaling to millions of domains, 2017",
+    source=(
+        "J. Desgats, How we built rate limiting capable of scaling to millions of domains, Cloudflare blog, "
+        "2017"
+    ),
     look_at="Clients: admitted and limited of this client. Policies: which algorithm counts.",
     script=script,
     contrast=[

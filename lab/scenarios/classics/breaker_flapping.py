@@ -87,7 +87,7 @@ SCENARIO = Scenario(
         "by good luck; each time it refuses requests most of which would have been answered."
     ),
     cure="failure rate over the last 50 calls, at least 20 of them, instead of failures in a row",
-    source="resilience4j, CircuitBreaker (sliding windows); M. Nygard, Release It!, ch. 5",
+    source="resilience4j, CircuitBreaker (sliding windows); M. Nygard, Release It!, 2nd ed., ch. 5",
     look_at="Breakers: the history of changes.",
     policies=policies,
     script=script,

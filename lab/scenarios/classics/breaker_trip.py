@@ -86,7 +86,7 @@ SCENARIO = Scenario(
         "later asks carefully."
     ),
     cure=f"circuit breaker: open after {FAILURES} failures in a row, {PROBES} probes after {OPEN_FOR:g} s",
-    source="M. Nygard, Release It!, ch. 5; resilience4j, CircuitBreaker",
+    source="M. Nygard, Release It!, 2nd ed., ch. 5 (circuit breaker); resilience4j, CircuitBreaker",
     look_at="Breakers: the state and its history. Overview: the path stops at the breaker.",
     policies=policies,
     script=script,

@@ -80,7 +80,10 @@ SCENARIO = Scenario(
         "changes nothing."
     ),
     cure="a cache of a few seconds in front of the shards",
-    source="R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013",
+    source=(
+        "R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013, section 3.2.3 (replication within "
+        "pools)"
+    ),
     look_at="Overview: requests that take seconds, services asked less. Cache: the hits of one entry.",
     policies=policies,
     script=script,

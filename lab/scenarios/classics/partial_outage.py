@@ -71,7 +71,10 @@ SCENARIO = Scenario(
         "spread one."
     ),
     cure="a breaker for each shard",
-    source="M. Brooker, Will circuit breakers solve my problems?, 2022; Amazon Builders' Library",
+    source=(
+        "M. Brooker, Will circuit breakers solve my problems?, 2022; the same, Timeouts, retries and backoff "
+        "with jitter, Amazon Builders' Library (circuit breakers)"
+    ),
     look_at="Breakers: one for the store, or one for each shard.",
     policies=policies,
     script=script,

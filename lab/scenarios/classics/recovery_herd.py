@@ -88,7 +88,10 @@ SCENARIO = Scenario(
         "as it gets up."
     ),
     cure=f"circuit breaker whose half-open state lets {PROBES} probes through",
-    source="B. Maurer, Fail at Scale, ACM Queue 2015; SRE book, ch. 22; resilience4j, CircuitBreaker",
+    source=(
+        "SRE book, ch. 22 (slow startup and cold caching); B. Maurer, Fail at Scale, ACM Queue 13(8), 2015; "
+        "resilience4j, CircuitBreaker"
+    ),
     look_at="Breakers: half-open, probes in flight.",
     policies=policies,
     script=script,

@@ -90,7 +90,10 @@ SCENARIO = Scenario(
         "together. The service gets the most requests when it can bear the fewest."
     ),
     cure=f"retry budget of {BUDGET} % in the gateway, full jitter in the clients",
-    source="M. Brooker, Timeouts, retries and backoff with jitter, Amazon Builders' Library; SRE ch. 22",
+    source=(
+        "M. Brooker, Timeouts, retries and backoff with jitter, Amazon Builders' Library; SRE book, ch. 22 "
+        "(retries)"
+    ),
     look_at="Overview: upstream calls against requests. Events: the retry budget.",
     policies=policies,
     script=script,

@@ -104,7 +104,7 @@ SCENARIO = Scenario(
         "and the sender stops: the right thing, unless the sender has other things to do."
     ),
     cure="the consumer reads in a task of its own, whatever else it does",
-    source="RFC 6455 (no flow control of its own); Reactive Streams, back-pressure; RFC 9293, section 3.8",
+    source="RFC 6455 (no flow control of its own); Reactive Streams, back-pressure; RFC 9293, section 3.8.6",
     look_at="Overview: an open WebSocket without traffic.",
     script=script,
     contrast=[Contrast("who reads gets everything through", lambda off, on: on[SENT] > off[SENT])],

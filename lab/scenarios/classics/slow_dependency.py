@@ -85,7 +85,9 @@ SCENARIO = Scenario(
         "fail for want of it."
     ),
     cure=f"bulkhead: the slow part is a service of its own, with {PLACES} places, and nobody queues",
-    source="M. Nygard, Release It!, ch. 5 (bulkheads); B. Maurer, Fail at Scale, ACM Queue 2015",
+    source=(
+        "M. Nygard, Release It!, 2nd ed., ch. 5 (bulkheads); B. Maurer, Fail at Scale, ACM Queue 13(8), 2015"
+    ),
     look_at="Overview: the pool of service A, in use and waiting.",
     policies=policies,
     script=script,

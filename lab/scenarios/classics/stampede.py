@@ -83,8 +83,8 @@ SCENARIO = Scenario(
     ),
     cure="coalescing: of many equal misses one asks, the others wait for its answer",
     source=(
-        "A. Vattani, F. Chierichetti, K. Lowenstein, Optimal Probabilistic Cache Stampede Prevention, VLDB "
-        "2015; R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013 (leases)"
+        "A. Vattani, F. Chierichetti, K. Lowenstein, Optimal Probabilistic Cache Stampede Prevention, PVLDB "
+        "8(8), 2015; R. Nishtala et al., Scaling Memcache at Facebook, NSDI 2013, section 3.2.1 (leases)"
     ),
     look_at="Cache: misses against upstream calls, and the figure 'coalesced'.",
     policies=policies,

@@ -2,7 +2,7 @@
 
     service  ▓▓▓▓▓▓▓░░░░░░░░░░░░▓▓▓▓▓▓
                     ▲           ▲
-    watchdog ──ready┘SIGSTOP    └SIGCONT: `ttl` is over, or it was told to clear
+    watchdog ──ready┘SIGSTOP    └SIGCONT: its time is over, or it was told to clear
 
 A stopped process cannot wake itself, so it first starts a watchdog: a child that stops it, answers in its
 place at the side door, and wakes it whatever becomes of those who asked.
@@ -44,7 +44,7 @@ class Stop(ProcessFault):
             door.close()
 
     def _start(self, active: Active, door: socket.socket) -> subprocess.Popen[bytes]:
-        told = {"ttl": self.ttl, "fault": active.describe(active.expires - self.ttl)}
+        told = {"ends": active.expires, "fault": active.describe(active.expires - self.ttl)}
         # -I -S: nothing but the standard library, so that it is there in a few hundredths of a second.
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(WATCHDOG), str(door.fileno()), json.dumps(told)],

@@ -1,8 +1,9 @@
 """The watchdog of a stopped process: its child, which stops it, keeps the time, and wakes it.
 
 Run as a file, `python -I -S watchdog.py FD JSON`: FD is a listening socket at which it answers in its
-parent's place, JSON holds `ttl` (seconds) and `fault` (what to show). It says `ready`, waits for a line, and
-stops its parent. It imports nothing of ours and little of Python's: it must be quick, and must not fail.
+parent's place, JSON holds `ends` (in monotonic seconds, which all processes of a machine share) and `fault`
+(what to show). It says `ready`, waits for a line, and stops its parent. It imports nothing of ours and little
+of Python's: it must be quick, and must not fail.
 """
 
 import json
@@ -29,10 +30,9 @@ def main(fd: int, told: dict) -> None:  # type: ignore[type-arg]
     print("ready", flush=True)
     if not sys.stdin.readline() or os.getppid() != parent:
         return
-    ends = time.monotonic() + told["ttl"]
     os.kill(parent, signal.SIGSTOP)
     try:
-        while os.getppid() == parent and (left := ends - time.monotonic()) > 0:
+        while os.getppid() == parent and (left := told["ends"] - time.monotonic()) > 0:
             if select.select([door], [], [], min(left, LOOK))[0] and answer(door, told["fault"], left):
                 break
     finally:

@@ -20,7 +20,7 @@ from lab.notes import Notes
 from tests.faults.world import PATIENCE, Raw
 
 CONFIG = {
-    "services": {"service-a": {"timeout": 0.5, "retries": 0}, "service-b": {}},
+    "services": {"service-a": {"timeout": 2, "retries": 0}, "service-b": {}},
     "rate_limit": {"enabled": False},
     "cache": {"enabled": False},
     "breaker": {"enabled": False},

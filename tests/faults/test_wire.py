@@ -85,10 +85,10 @@ async def test_hang_until_it_is_cleared(faults: FaultClient, service_a: str) -> 
 
 
 async def test_hang_until_its_time_is_over(faults: FaultClient, service_a: str) -> None:
-    await faults.set("service-a", {"kind": "hang", "ttl": 0.3})
     began = time.monotonic()
+    await faults.set("service-a", {"kind": "hang", "ttl": 0.3})
     await well(service_a)
-    assert 0.2 < time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began >= 0.3
 
 
 @pytest.mark.parametrize("used_before", [False, True])
@@ -213,13 +213,14 @@ async def test_refused_connections(faults: FaultClient, service_a: str) -> None:
 async def test_refused_connections_come_back_by_themselves_again_and_again(
     faults: FaultClient, service_a: str
 ) -> None:
-    for _ in range(3):
-        await faults.set("service-a", {"kind": "refuse", "ttl": 0.2})
-        assert await refused(service_a)
+    for n in range(3):
+        await faults.set("service-a", {"kind": "refuse", "ttl": 0.2}, name=f"refuse {n}")
         async with asyncio.timeout(0.2 + PATIENCE):
             while await refused(service_a):
                 pass
         await well(service_a)
+        ended = json.loads((await get(service_a, "/_faults"))[2])["ended"]
+        assert ended[-1]["name"] == f"refuse {n}"
 
 
 async def test_a_request_in_flight_ends_well_though_new_ones_are_refused(

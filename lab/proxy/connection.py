@@ -34,13 +34,20 @@ class Timeouts(NamedTuple):
     connect: float | None = 2.0
     """To open a connection, the TLS handshake included."""
     head: float | None = 10.0
-    """From the request's last byte to the end of the response head."""
+    """To the end of the response head. Waiting for a connection counts, streaming a request body does not."""
     read: float | None = 60.0
     """Silence between two pieces of the response body, counted while somebody waits for one."""
     write: float | None = 60.0
     """That the service takes nothing of the request body that is ready to go."""
     pool: float | None = 10.0
     """To wait for a free connection."""
+
+    def after(self, seconds: float) -> Timeouts:
+        """What is left when the request has waited so long for a connection."""
+        return self._replace(
+            head=None if self.head is None else max(0.0, self.head - seconds),
+            pool=None if self.pool is None else max(0.0, self.pool - seconds),
+        )
 
 
 class Owner(Protocol):

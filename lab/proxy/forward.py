@@ -21,7 +21,7 @@ from lab.proxy.upstream import Upstream
 from lab.settings import LimitsSettings
 
 IDLE = 60.0
-"""Seconds a body may pause, either way, before its connection is given up."""
+"""Seconds a response's body may pause before its connection is given up."""
 
 
 class _Upload(httpx.AsyncByteStream):
@@ -102,7 +102,7 @@ class Forward:
         if isinstance(upstream, Upstream):
             answer = await upstream.send(
                 Request(exchange.method, target, headers, stream=body, replay=replay),
-                Timeouts(connect=connect, head=remaining, read=IDLE, write=IDLE, pool=remaining),
+                Timeouts(connect=connect, head=remaining, read=IDLE, write=remaining, pool=remaining),
             )
             response = Response(answer.status, response_headers(answer.headers))
             # Small bodies are here by now.
@@ -137,7 +137,7 @@ async def _through_httpx(
                 "head": remaining,
                 "pool": remaining,
                 "read": IDLE,
-                "write": IDLE,
+                "write": remaining,
             },
             "replay": replay,
         },

@@ -55,7 +55,8 @@ class PoolExhausted(Exception):
 class Pool(Generic[C]):
     """At most `limit` connections, made by `dial`.
 
-    `keepalive` is how many seconds a connection may lie idle. `clock` gives monotonic seconds.
+    `keepalive` is how many seconds a connection may lie idle; with 0 none does, and the pool only counts. It
+    may be changed at any time. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -68,14 +69,13 @@ class Pool(Generic[C]):
     ) -> None:
         self._dial = dial
         self._limit = limit
-        self._keepalive = keepalive
+        self.keepalive = keepalive
         self._clock = clock
         # Dicts serve as ordered sets: both ends and any member can be removed in constant time.
         self._idle: dict[C, float] = {}  # when each became idle; the newest is last
         self._waiters: dict[asyncio.Future[C | None], None] = {}  # the longest waiting is first
         self._in_use = 0
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closing = False
         self._empty: asyncio.Event | None = None
 
     @property
@@ -86,7 +86,7 @@ class Pool(Generic[C]):
         """An idle connection at once, the caller's until `release`; None where there is none."""
         while self._idle:
             connection, since = self._idle.popitem()
-            if connection.usable and self._clock() - since < self._keepalive:
+            if connection.usable and self._clock() - since < self.keepalive:
                 self._in_use += 1
                 return connection
             connection.abort()
@@ -122,7 +122,7 @@ class Pool(Generic[C]):
 
     def release(self, connection: C, *, reusable: bool) -> None:
         """The request is over. `reusable` is False where the connection must not see another one."""
-        if reusable and not self._closing:
+        if reusable and self.keepalive > 0:
             self._pass_on(connection)
         else:
             connection.abort()
@@ -134,7 +134,7 @@ class Pool(Generic[C]):
 
     def close(self) -> None:
         """Close what is idle, keep nothing from now on. Requests that still come get a connection each."""
-        self._closing = True
+        self.keepalive = 0.0
         for connection in list(self._idle):
             self._drop(connection)
         if self._sweeper is not None:
@@ -164,7 +164,7 @@ class Pool(Generic[C]):
                 if connection is None:
                     self._pass_on(None)
                 else:
-                    self.release(connection, reusable=True)  # which knows whether the pool is closing
+                    self.release(connection, reusable=True)
             raise
         finally:
             if timer is not None:
@@ -182,7 +182,7 @@ class Pool(Generic[C]):
         if connection is not None:
             self._idle[connection] = self._clock()
             if self._sweeper is None:
-                self._sweeper = asyncio.get_running_loop().call_later(self._keepalive, self._sweep)
+                self._sweeper = asyncio.get_running_loop().call_later(self.keepalive, self._sweep)
         if self._in_use == 0 and self._empty is not None:
             self._empty.set()
             self._empty = None
@@ -192,7 +192,7 @@ class Pool(Generic[C]):
         self._sweeper = None
         now = self._clock()
         for connection, since in list(self._idle.items()):
-            left = since + self._keepalive - now
+            left = since + self.keepalive - now
             if left > 0:
                 self._sweeper = asyncio.get_running_loop().call_later(left, self._sweep)
                 break

@@ -12,7 +12,7 @@ import httpx
 
 from lab.model import Clock, Emit, ignore
 from lab.policies.access_log import Histogram
-from lab.proxy.upstream import Upstream
+from lab.proxy.upstream import KEEPALIVE, Upstream
 from lab.settings import ServiceSettings
 
 Health = Literal["up", "down", "unknown"]
@@ -31,7 +31,7 @@ class Service:
         self.host = url.netloc
         """The Host header that the service gets."""
         self.connect_timeout = min(2.0, settings.timeout)
-        self.upstream = Upstream(url, limit=settings.pool)
+        self.upstream = Upstream(url, limit=settings.pool, keepalive=0.0)
         self.durations = Histogram()
         """Seconds until the response head, per attempt."""
         self.health: Health = "unknown"
@@ -42,6 +42,14 @@ class Service:
     @property
     def down(self) -> bool:
         return self.health == "down"
+
+    def open(self) -> None:
+        """Keep connections from now on, until `aclose`.
+
+        A connection belongs to its event loop. Outside the application's lifespan nobody knows how long that
+        one lasts: a test client starts a new one for each request.
+        """
+        self.upstream.keepalive = KEEPALIVE
 
     async def aclose(self) -> None:
         await self.upstream.aclose()
@@ -96,6 +104,7 @@ class Directory(Mapping[str, Service]):
         if old is not None:
             self._retire(old)
         if self._running:
+            service.open()
             self._watch(service)
 
     def remove(self, name: str) -> None:
@@ -116,9 +125,10 @@ class Directory(Mapping[str, Service]):
     # -- health ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the health checks of the services that have a health path."""
+        """Keep connections, and begin the health checks of the services that have a health path."""
         self._running = True
         for service in self._services.values():
+            service.open()
             self._watch(service)
 
     async def stop(self) -> None:

@@ -25,6 +25,10 @@ from lab.proxy.pool import Pool, PoolExhausted, PoolFigures
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that may be sent twice without harm (RFC 9110 §9.2.2)."""
 
+KEEPALIVE = 4.0
+"""Seconds that a connection may lie idle: less than the 5 s after which uvicorn and Node.js close one, so
+that we are the ones who close."""
+
 
 class Upstream(httpx.AsyncBaseTransport):
     """A pool of HTTP/1.1 connections to the origin of `url` (scheme, host, port; its path is not used).
@@ -33,11 +37,10 @@ class Upstream(httpx.AsyncBaseTransport):
     overrides them with `extensions["timeout"]`, a dict with any of `connect`, `head`, `read`, `write` and
     `pool` (see `Timeouts`; without `head`, httpx's own `read` counts for the head as well).
 
-    `keepalive` is how many seconds a connection may lie idle. The default stays below the 5 s after which
-    uvicorn and Node.js close an idle connection, so that we are the ones who close: a service that closes
-    just as a request is on its way is a race that nobody wins. Where it happens all the same, the request is
-    sent once more on a fresh connection, if it is idempotent and its body can be had again
-    (`extensions["replay"]`, a callable that gives the body anew, or None).
+    `keepalive` is how many seconds a connection may lie idle. A service that closes it just as a request is
+    on its way is a race that nobody wins. Where it happens all the same, the request is sent once more on a
+    fresh connection, if it is idempotent and its body can be had again (`extensions["replay"]`, a callable
+    that gives the body anew, or None).
 
     `extensions["target"]`, bytes, goes out as the request target as it stands; without it the URL's path and
     query do. The URL never decides where a request goes.
@@ -53,7 +56,7 @@ class Upstream(httpx.AsyncBaseTransport):
         read_timeout: float | None = 60.0,
         write_timeout: float | None = 60.0,
         pool_timeout: float | None = 10.0,
-        keepalive: float = 4.0,
+        keepalive: float = KEEPALIVE,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.url = httpx.URL(url)
@@ -67,6 +70,15 @@ class Upstream(httpx.AsyncBaseTransport):
         self._timeouts = Timeouts(connect_timeout, head_timeout, read_timeout, write_timeout, pool_timeout)
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._pool: Pool[Connection] = Pool(self._dial, limit=limit, keepalive=keepalive)
+
+    @property
+    def keepalive(self) -> float:
+        """Seconds that a connection may lie idle; with 0 none is kept."""
+        return self._pool.keepalive
+
+    @keepalive.setter
+    def keepalive(self, seconds: float) -> None:
+        self._pool.keepalive = seconds
 
     @property
     def figures(self) -> PoolFigures:
@@ -112,10 +124,14 @@ class Upstream(httpx.AsyncBaseTransport):
     async def send(self, request: Request, timeouts: Timeouts) -> Answer:
         """`handle_async_request` without httpx's objects, which take longer to make than all of this."""
         out = outgoing(request)
-        connection = self._pool.take() or await self._acquire(request, timeouts)
         started = time.monotonic()
+        left = timeouts
+        connection = self._pool.take()
+        if connection is None:
+            connection = await self._acquire(request, timeouts)
+            left = timeouts.after(time.monotonic() - started)
         try:
-            return await connection.exchange(request, out, timeouts)
+            return await connection.exchange(request, out, left)
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             if not connection.stale or request.method not in IDEMPOTENT:
                 raise
@@ -123,10 +139,8 @@ class Upstream(httpx.AsyncBaseTransport):
                 if request.replay is None:
                     raise
                 out = outgoing(request, request.replay())
-        if timeouts.head is not None:
-            timeouts = timeouts._replace(head=max(0.0, timeouts.head - (time.monotonic() - started)))
-        connection = await self._acquire(request, timeouts, fresh=True)
-        return await connection.exchange(request, out, timeouts)
+        connection = await self._acquire(request, timeouts.after(time.monotonic() - started), fresh=True)
+        return await connection.exchange(request, out, timeouts.after(time.monotonic() - started))
 
     async def aclose(self, force: bool = False) -> None:
         """Close the idle connections now, those in use when their exchange is over; with `force` all now.

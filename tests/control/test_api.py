@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway import PIPELINE
+from lab.control import Gateway
+from lab.settings import build
 from tests.control.world import world
 
 
@@ -246,3 +253,36 @@ async def test_the_gateway_s_own_api_is_documented() -> None:
         assert (await w.get("/docs")).status_code == 200
     assert "/admin/policies/{name}" in paths
     assert "/health/services/{name}" in paths
+
+
+class _Service(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # which keeps connections open
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_without_a_lifespan_each_request_may_come_from_an_event_loop_of_its_own() -> None:
+    """As those of Starlette's TestClient do outside a `with`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Service) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{service.server_port}"
+        gateway = Gateway(
+            build({"services": {"service-a": {"url": url}}, "cache": {"enabled": False}}, {}), PIPELINE
+        )
+
+        async def ask() -> int:
+            transport = httpx.ASGITransport(gateway)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://gate") as client:
+                return (await client.get("/service-a/")).status_code
+
+        try:
+            assert [asyncio.run(ask()) for _ in range(3)] == [200, 200, 200]
+        finally:
+            gateway.access_log.close()
+            service.shutdown()

@@ -145,6 +145,21 @@ async def test_a_service_that_is_replaced_while_running_is_checked_anew_and_its_
         await directory.stop()
 
 
+async def test_connections_are_kept_while_the_application_runs() -> None:
+    async with ScriptedServer(always(OK)) as server:
+        directory = Directory({"a": ServiceSettings(url=server.url)})
+        upstream = directory["a"].upstream
+        for kept in (0, 1, 0, 1):
+            if kept:
+                directory.start()
+            else:
+                await directory.stop()
+            response = await upstream.handle_async_request(httpx.Request("GET", "http://service/"))
+            await response.aread()
+            assert upstream.figures.idle == kept
+        await directory.stop()
+
+
 def test_what_a_service_is_called_by() -> None:
     service = Service("a", ServiceSettings(url="http://example.test:8080/v1/", timeout=0.5))
     assert service.prefix == b"/v1"

@@ -8,6 +8,7 @@ import random
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -375,6 +376,31 @@ async def test_a_full_pool() -> None:
         first.cancel()
         await asyncio.wait([first])
         assert upstream.figures == (0, 0, 0, 1)
+
+
+@on_every_loop
+async def test_waiting_in_line_uses_up_the_time_for_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("lab.proxy.upstream.time", SimpleNamespace(monotonic=lambda: now))
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        await go_on.wait()
+        await peer.send(b"k")
+        await peer.left()  # the second request gets no answer
+
+    async with ScriptedServer(script) as server:
+        upstream = Upstream(server.url, limit=1, head_timeout=100.0, pool_timeout=100.0)
+        response = await upstream.handle_async_request(request())
+        second = asyncio.create_task(get(upstream))
+        await eventually(lambda: upstream.figures.waiting == 1)
+        now += 100.0
+        go_on.set()
+        with pytest.raises(httpx.ReadTimeout):
+            await second
+        await response.aclose()
 
 
 @on_every_loop

@@ -286,6 +286,19 @@ def test_row_32_too_slow_is_504(gateway: Gateway, behind, sent: bytes) -> None:
     assert peer.gone()
 
 
+def test_row_32_a_service_that_does_not_take_the_body_is_504(other: Gateway, behind) -> None:
+    gateway = other
+    service = behind(gateway, timeout=0.3)
+    client = gateway.client()
+    client.send(request(f"/{service.name}/", b"Content-Length: %d" % (48 * MIB), method="POST"))
+    peer = service.accept()
+    peer.request_head()
+    client.sock.setblocking(False)
+    flood(client.sock.send, lambda s: bool(select.select([], [client.sock], [], s)[1]), 48 * MIB)
+    client.sock.settimeout(PATIENCE)
+    check_problem(client.answer(), 504, service.name, service.host)
+
+
 def test_row_32_no_free_connection_in_time_is_503(gateway: Gateway, behind) -> None:
     service = behind(gateway, timeout=0.3, pool=1)
     first, second = gateway.client(), gateway.client()

@@ -117,7 +117,7 @@ class Cycle:
         if self.started or (self._task is not None and self._task.cancelling()):
             # Half a response, or none in the drain time: cut, never completed.
             until_close = self._remaining is None and not self._chunked
-            self._head = None
+            self.flush()  # a head that came together with the break is shown all the same
             protocol.cut(reset=self.started and until_close and not self.bodiless)
         else:
             response = problem(500, "internal-error", "the gateway failed at this request")

@@ -245,6 +245,18 @@ def test_row_23_a_truncated_body_never_looks_complete(
     assert client.answer().body == b"ok"
 
 
+def test_row_23_the_head_goes_out_though_the_body_broke_off_with_it(
+    gateway: Gateway, service: Service
+) -> None:
+    """The client must see a broken answer, not a connection that closed without a word."""
+    client = gateway.client()
+    client.send(request(f"/{service.name}/", method="POST"))
+    service.answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk size\r\n")
+    assert client.head().status == 200
+    with pytest.raises(Truncated):
+        client.chunked()
+
+
 def test_row_23_nor_for_a_client_that_knows_no_chunks(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
     client.send(f"GET /{service.name}/ HTTP/1.0\r\n\r\n".encode())

@@ -135,6 +135,36 @@ def test_row_20_an_ambiguous_response_is_502(gateway: Gateway, service: Service,
     assert client.answer().status == 502
 
 
+@pytest.mark.parametrize("when", ["with it", "later"])
+@pytest.mark.parametrize("more", [respond(body=b"EVIL"), respond(body=b""), b"EVIL"], ids=repr)
+@pytest.mark.parametrize(
+    ("method", "raw"),
+    [
+        ("GET", respond()),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("POST", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n"),
+    ],
+    ids=["length", "chunks", "HEAD", "HEAD of chunks", "204", "304"],
+)
+def test_row_20_what_follows_a_response_is_nobodys_answer(
+    gateway: Gateway, service: Service, method: str, raw: bytes, more: bytes, when: str
+) -> None:
+    client = gateway.client()
+    client.send(request(f"/{service.name}/", method=method))
+    peer, _ = service.asked()
+    peer.send(raw + more if when == "with it" else raw)
+    assert client.answer(method).status == int(raw[9:12])
+    if when == "later":
+        peer.send(more)
+    assert peer.gone()
+    client.send(request(f"/{service.name}/next"))
+    assert service.answers().target == b"/next"
+    assert client.answer().body == b"ok"
+
+
 @pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip", b"identity", b"chunked, chunked", b"xchunked"])
 def test_row_20_a_transfer_coding_that_nobody_asked_for_is_502(
     gateway: Gateway, service: Service, coding: bytes

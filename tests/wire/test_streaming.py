@@ -443,6 +443,16 @@ def test_row_34_one_deadline_for_all_attempts(gateway: Gateway, behind) -> None:
     assert service.unasked()
 
 
+def test_row_34_a_retry_that_would_not_fit_is_not_waited_for(gateway: Gateway, behind) -> None:
+    service = behind(gateway, retries=1)
+    client = gateway.client()
+    client.send(request(f"/{service.name}/"))
+    service.answers(respond(503, b"Retry-After: 3600", body=b"own"))
+    answer = client.answer()
+    assert (answer.status, answer.body) == (503, b"own")
+    assert service.unasked()
+
+
 def test_row_34_retries_have_a_bound(gateway: Gateway, behind) -> None:
     service = behind(gateway, retries=2)
     client = gateway.client()

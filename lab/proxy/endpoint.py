@@ -64,6 +64,10 @@ class Endpoint(asyncio.Protocol):
         self._is_text = False
 
         self._writable: asyncio.Event | None = None
+        self._unsent = 0
+        """Bytes that waited to be sent at the last look."""
+        self._owed: bytes | None = None
+        """What the peer's latest ping held, while the pong cannot be sent."""
         self._heard = True
         self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
@@ -102,9 +106,16 @@ class Endpoint(asyncio.Protocol):
     def take_events(self) -> None:
         """Act on what the parser has found."""
         for event in self._frames.events_received():
-            if isinstance(event, Frame) and event.opcode in _DATA:
+            if not isinstance(event, Frame):
+                continue
+            if event.opcode in _DATA:
                 self._take_frame(event)
-        if self._frames.writes:
+            elif event.opcode is Opcode.PING and self._writable is not None:
+                self._owed = bytes(event.data)
+        if self._writable is not None and self._frames.state is State.OPEN:
+            # Pongs for a peer that pings and does not read: only the latest will be sent (RFC 6455 §5.5.3).
+            self._frames.data_to_send()
+        elif self._frames.writes:
             self._write()
         if self.closed is None and self._frames.state is not State.OPEN:
             received, sent = self._frames.close_rcvd, self._frames.close_sent
@@ -211,6 +222,10 @@ class Endpoint(asyncio.Protocol):
         if self._writable is not None:
             self._writable.set()
             self._writable = None
+            if self._owed is not None and self._frames.state is State.OPEN:
+                self._frames.send_pong(self._owed)
+                self._owed = None
+                self._write()
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -261,9 +276,11 @@ class Endpoint(asyncio.Protocol):
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        assert self._transport is not None
         self._timer = self._loop.call_later(self.silence, self._tick)
-        if self._heard or self._read_paused:
-            # While we do not read, its silence proves nothing.
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        if self._heard or self._read_paused or self._unsent < before:
+            # While we do not read, its silence proves nothing; and our ping waits behind what it still reads.
             self._heard = self._pinged = False
         elif not self._pinged:
             self._pinged = True

@@ -638,6 +638,66 @@ async def test_a_client_whose_bytes_we_do_not_read_is_not_dead(monkeypatch: pyte
         raw.abort()
 
 
+async def flooded(gateway: Running, service: Service, size: int) -> tuple[Client, Any, asyncio.Event]:
+    """A client that has not begun to read a message of `size` bytes, the gateway's session with it, and
+    whether something the client said has reached the service."""
+    heard = asyncio.Event()
+
+    async def flood(connection: ServerConnection) -> None:
+        await connection.send(bytes(size))
+        async for message in connection:
+            heard.set()
+            await connection.send(message)
+
+    service.behave = flood
+    raw = await gateway.client()
+    raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    await raw.send(b"GET /ws HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+    await until(lambda: gateway.state.connections)
+    [session] = gateway.state.connections
+    await until(lambda: session._transport.get_write_buffer_size() > Endpoint.high_water)
+    return raw, session, heard
+
+
+async def test_who_pings_and_does_not_read_gets_one_pong_and_costs_no_memory() -> None:
+    async with relayed(ping_interval=None) as (service, _, gateway):
+        raw, session, heard = await flooded(gateway, service, 16_000_000)
+        before = session._transport.get_write_buffer_size()
+        for _ in range(100):
+            await raw.send(frame(9, bytes(100)) * 100)
+        await raw.send(frame(9, b"the last") + frame(1, b"read them all"))
+        await soon(heard.wait())
+        assert session._transport.get_write_buffer_size() <= before + 1000
+        raw.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await raw.head()).status == 101
+        assert await read_frame(raw) == (2, bytes(16_000_000))
+        found = {await read_frame(raw), await read_frame(raw)}
+        assert found == {(10, b"the last"), (1, b"read them all")}
+        raw.close()
+
+
+async def test_a_client_that_reads_slowly_is_not_dead() -> None:
+    async with relayed(ping_interval=None) as (service, _, gateway):
+        raw, session, _ = await flooded(gateway, service, 16_000_000)
+        endpoint, transport = session._endpoint, session._transport
+        raw.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await raw.head()).status == 101
+        left = 16_000_000
+        for _ in range(5):
+            await raw.exactly(1_500_000)
+            await until(lambda left=left: transport.get_write_buffer_size() < left)
+            left = transport.get_write_buffer_size()
+            assert left > Endpoint.high_water
+            endpoint._timer.cancel()
+            endpoint._tick()
+        assert endpoint.closed is None
+        for _ in range(3):  # it takes nothing any more, and no pong can come
+            endpoint._timer.cancel()
+            endpoint._tick()
+        assert endpoint.closed.code == 1006
+        raw.abort()
+
+
 async def test_a_slow_service_stalls_the_client_and_memory_stays_bounded() -> None:
     async with relayed(ping_interval=None, max_queue=1) as (service, relay, gateway):
         go = asyncio.Event()

@@ -77,6 +77,9 @@ class Request(NamedTuple):
     """The body where it is not `content`."""
     replay: Callable[[], AsyncIterator[bytes]] | None = None
     """Gives the body anew; None where that cannot be done."""
+    switch: Callable[[Headers, asyncio.Transport, bytes], None] | None = None
+    """Takes the connection over after a 101, with what came behind its head; raises `ValueError` where that
+    101 is no answer to this request. None: no other protocol was asked for."""
     host: bytes = b""
     """For the Host field, where `headers` has none."""
     origin: httpx.Request | None = None
@@ -401,8 +404,10 @@ class Connection(asyncio.Protocol):
         self._quiet += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fault = "the service switched protocols without being asked"
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._fault is None:
+                self._switch(data[upgrade.args[0] :])
+                return
         except httptools.HttpParserError as error:
             self._fault = f"the service does not speak HTTP/1.1: {error}"
         if self._complete:
@@ -429,9 +434,12 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         version = self._parser.get_http_version()
         headers, reason = self._headers, self._reason
-        if 100 <= status < 200:
-            if status == 101:
+        if status == 101:
+            assert self._request is not None
+            if self._request.switch is None:
                 self._fault = "the service switched protocols without being asked"
+            return
+        if 100 <= status < 200:
             self._headers, self._reason = [], b""
             return
         if not 200 <= status < 600:
@@ -460,6 +468,24 @@ class Connection(asyncio.Protocol):
             # The parser cannot know that no body follows; it is replaced before the next response.
             self._complete = True
             self._keep_alive = version == "1.1" and not _says_close(headers)
+
+    def _switch(self, rest: bytes) -> None:
+        """The service speaks another protocol from `rest` on: hand the connection over."""
+        request = self._request
+        assert request is not None
+        assert request.switch is not None
+        try:
+            request.switch(self._headers, self.transport, rest)
+        except ValueError as error:
+            self._fail(httpx.RemoteProtocolError(str(error)))
+            return
+        self._request = None
+        self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        nothing = BodyStream(self, None)
+        nothing.end()
+        self._head.set_result(Answer(101, self._headers, nothing, "1.1", self._reason))
 
     def on_body(self, piece: bytes) -> None:
         if self._complete:

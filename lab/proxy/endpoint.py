@@ -12,8 +12,11 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from websockets.datastructures import Headers as HandshakeHeaders
 from websockets.frames import EXTERNAL_CLOSE_CODES, Frame, Opcode
 from websockets.protocol import Protocol, State
+
+from lab.model import Headers
 
 logger = logging.getLogger("gateway.websocket")
 logger.setLevel(logging.WARNING)  # `websockets` tells of every connection, which the access log does
@@ -85,6 +88,7 @@ class Endpoint(asyncio.Protocol):
     def start(self) -> None:
         """The handshake's answer is out: frames may flow."""
         early, self._early = self._early, None
+        self._resume_reading()
         self._timer = self._loop.call_later(self.silence, self._tick)
         if early:
             self.data_received(bytes(early))
@@ -308,6 +312,11 @@ class Endpoint(asyncio.Protocol):
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 _OVERHEAD = 64
 """Bytes that a queued message costs beside its data, so that empty ones are bounded too."""
+
+
+def library_headers(headers: Headers) -> HandshakeHeaders:
+    """Header fields as `websockets` wants them."""
+    return HandshakeHeaders((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
 
 
 def sendable(code: int) -> int:

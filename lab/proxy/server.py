@@ -476,9 +476,6 @@ class GatewayProtocol(asyncio.Protocol):
             scope = self._scope_or_none(method)
             if scope is None:
                 return
-            self.front.connections.discard(self)
-            self.server_state.connections.discard(self)
-            self.deadline = math.inf
             session = WebSocketSession(
                 self.front.app,
                 scope,
@@ -487,6 +484,12 @@ class GatewayProtocol(asyncio.Protocol):
                 self.front.limits.max_message,
                 self.loop,
             )
+            if (wrong := session.refusal()) is not None:
+                self._answer_and_go(wrong)
+                return
+            self.front.connections.discard(self)
+            self.server_state.connections.discard(self)
+            self.deadline = math.inf
             session.start(rest)
             return
         # Any other protocol is not spoken here (RFC 9110 §7.8 lets a server ignore the field): the same

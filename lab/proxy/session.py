@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from websockets.datastructures import Headers as HandshakeHeaders
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from lab.model import problem
+from lab.model import Response, problem
 from lab.policies.request_id import shown
-from lab.proxy.endpoint import Closed, Endpoint
+from lab.proxy.endpoint import Closed, Endpoint, library_headers
 from lab.proxy.endpoint import logger as quiet
 from lab.proxy.headers import date
 
@@ -63,6 +62,19 @@ class WebSocketSession:
         self._answered = False
         self._shutting = False
 
+    def refusal(self) -> Response | None:
+        """The answer to a handshake that is none (RFC 6455 §4.2.1); asked for once, before `start`."""
+        scope, headers = self._scope, library_headers(self._scope["headers"])
+        self._handshake = self._frames.accept(Request(scope["path"], headers))
+        if self._handshake.status_code == 101:
+            return None
+        why = str(self._frames.handshake_exc)
+        if headers.get_all("Sec-WebSocket-Version") == ["13"] and self._handshake.status_code != 426:
+            return problem(400, "bad-handshake", why)
+        # RFC 6455 §4.4: the versions that are spoken here; RFC 9110 §15.5.22: the protocol.
+        wanted = [(b"sec-websocket-version", b"13"), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+        return problem(426, "bad-handshake", why, headers=wanted)
+
     def start(self, rest: bytes) -> None:
         """Take the connection over; `rest` came behind the handshake request."""
         self._server_state.connections.add(self)
@@ -70,22 +82,11 @@ class WebSocketSession:
         if rest:
             self._endpoint.data_received(rest)
         scope = self._scope
-        headers = HandshakeHeaders()
-        for name, value in scope["headers"]:
-            headers[name.decode("latin-1")] = value.decode("latin-1")
-        self._handshake = self._frames.accept(Request(scope["path"], headers))
-        if self._handshake.status_code != 101:
-            # No valid handshake (RFC 6455 §4.2.1): 426 or 400, without an exchange.
-            self._answer(
-                self._handshake.status_code,
-                [(b"content-type", b"text/plain; charset=utf-8")],
-                bytes(self._handshake.body),
-            )
-            return
         scope["subprotocols"] = [
             token.strip()
-            for value in headers.get_all("Sec-WebSocket-Protocol")
-            for token in value.split(",")
+            for name, value in scope["headers"]
+            if name == b"sec-websocket-protocol"
+            for token in value.decode("latin-1").split(",")
             if token.strip()
         ]
         self._task = self._loop.create_task(self._run())
@@ -184,7 +185,10 @@ class WebSocketSession:
         """A response instead of the upgrade; the connection ends with it."""
         self._answered = True
         fields = [field for field in headers if field[0].lower() not in _OURS]
-        fields.append((b"content-length", b"%d" % len(body)))
+        if status in (204, 304):
+            body = b""  # and no length of it: RFC 9110 §8.6
+        else:
+            fields.append((b"content-length", b"%d" % len(body)))
         if not any(field[0].lower() == b"date" for field in fields):
             fields.append((b"date", date()))
         self._name(fields)

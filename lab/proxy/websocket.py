@@ -10,21 +10,21 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from websockets.client import ClientProtocol
-from websockets.datastructures import Headers as HandshakeHeaders
-from websockets.exceptions import InvalidStatus
-from websockets.http11 import Request
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Response as HandshakeResponse
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from lab.model import Exchange, Headers, Response
 from lab.proxy import tls
-from lab.proxy.endpoint import ABNORMAL, Closed, Data, Endpoint
+from lab.proxy.connection import BodyStream, Connection, Request, Timeouts, outgoing
+from lab.proxy.endpoint import ABNORMAL, Closed, Data, Endpoint, library_headers
 from lab.proxy.endpoint import logger as quiet
 
 Message = MutableMapping[str, Any]
@@ -34,8 +34,8 @@ Send = Callable[[Message], Awaitable[None]]
 CONNECT_TIMEOUT = 2.0
 """Seconds for the TCP (and TLS) connection, as for HTTP."""
 
-_CUT_SHORT = "the service closed the connection during the handshake"
-_NOT_HTTP = "the service did not answer in valid HTTP"
+MAX_REFUSAL = 1_048_576
+"""Bytes of the body of a service's refusal."""
 
 _HANDSHAKE = frozenset({b"connection", b"upgrade", b"content-length", b"transfer-encoding"})
 """Fields of one hop's handshake, beside everything that begins with Sec-WebSocket-."""
@@ -76,67 +76,13 @@ class Refused:
     body: bytes
 
 
-class _Dialling(asyncio.Protocol):
-    """The client's part of the opening handshake (RFC 6455 §4.1)."""
+class _Alone:
+    """The owner of a connection that is in no pool."""
 
-    def __init__(self, handshake: ClientProtocol, request: Request, loop: asyncio.AbstractEventLoop) -> None:
-        self._handshake = handshake
-        self._request = request
-        self._endpoint = Endpoint(handshake, loop)
-        self._transport: asyncio.Transport | None = None
-        self.answer: asyncio.Future[tuple[HandshakeResponse, Endpoint]] = loop.create_future()
-        self.answer.add_done_callback(_look_at)
+    def release(self, connection: Connection, *, reusable: bool) -> None:
+        connection.abort()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not inherit from asyncio's.
-        transport = cast("asyncio.Transport", transport)
-        self._transport = transport
-        self._handshake.send_request(self._request)
-        transport.writelines(self._handshake.data_to_send())
-
-    def data_received(self, data: bytes) -> None:
-        self._handshake.receive_data(data)
-        self._look()
-
-    def eof_received(self) -> None:
-        self._handshake.receive_eof()
-        self._look()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._handshake.receive_eof()
-        self._look()
-        if not self.answer.done():
-            self.answer.set_exception(httpx.ReadError(_CUT_SHORT))
-
-    def _look(self) -> None:
-        if self.answer.done():
-            return
-        error = self._handshake.handshake_exc
-        events = self._handshake.events
-        if events and isinstance(events[0], HandshakeResponse):
-            response = events.pop(0)
-            assert isinstance(response, HandshakeResponse)
-            if error is None:
-                assert self._transport is not None
-                self._endpoint.attach(self._transport)
-                self._endpoint.start()
-            elif not isinstance(error, InvalidStatus):
-                self.answer.set_exception(httpx.RemoteProtocolError("the service's handshake is not valid"))
-                return
-            self.answer.set_result((response, self._endpoint))
-        elif error is not None:
-            if isinstance(error.__cause__, EOFError):
-                self.answer.set_exception(httpx.ReadError(_CUT_SHORT))
-            else:
-                self.answer.set_exception(
-                    httpx.RemoteProtocolError("the service did not answer in valid HTTP")
-                )
-
-
-def _look_at(answer: asyncio.Future[Any]) -> None:
-    # An error that nobody waits for any more is no news.
-    if not answer.cancelled():
-        answer.exception()
+    def forget(self, connection: Connection) -> None: ...
 
 
 async def dial(
@@ -159,47 +105,74 @@ async def dial(
     secure = parts.scheme in ("https", "wss")
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
     loop = asyncio.get_running_loop()
-    handshake = ClientProtocol(
+    # Frames from the first byte on: the handshake's two heads are ours to write and to read.
+    frames = ClientProtocol(
         WebSocketURI(secure, host, port, "/", ""),
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+        state=State.OPEN,
         max_size=max_message,
         logger=quiet,
     )
-    fields = HandshakeHeaders((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
-    own = handshake.connect().headers
-    if "host" in fields:
-        del own["Host"]
-    for name, value in own.raw_items():
-        fields[name] = value
-    dialling = _Dialling(handshake, Request(target.decode("ascii"), fields), loop)
-    transport: asyncio.BaseTransport | None = None
+    endpoint = Endpoint(frames, loop)
+
+    def switch(fields: Headers, transport: asyncio.Transport, rest: bytes) -> None:
+        try:
+            frames.process_response(HandshakeResponse(101, "", library_headers(fields)))
+        except InvalidHandshake as error:
+            raise ValueError(f"the service's handshake is not valid: {error}") from error
+        endpoint.attach(transport)
+        endpoint.data_received(rest)
+        endpoint.start()
+
+    own = frames.connect().headers
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own.raw_items()]
+    if any(name.lower() == b"host" for name, _ in headers):
+        fields = [field for field in fields if field[0] != b"Host"]
+    request = Request("GET", target, headers + fields, switch=switch)
+    out = outgoing(request)
     try:
         async with asyncio.timeout(open_timeout):
             try:
                 async with asyncio.timeout(min(CONNECT_TIMEOUT, open_timeout)):
-                    transport, _ = await loop.create_connection(
-                        lambda: dialling, host, port, ssl=(ssl_context or tls.context()) if secure else None
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(_Alone()),
+                        *(host, port),
+                        ssl=(ssl_context or tls.context()) if secure else None,
                     )
             except TimeoutError as error:
                 raise httpx.ConnectTimeout("no connection in time") from error
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot hold
                 raise httpx.ConnectError(str(error)) from error
-            response, endpoint = await dialling.answer
+            answer = await connection.exchange(request, out, _NO_LIMITS)
+            if answer.status == 101:
+                return WebSocketTunnel(endpoint, frames.subprotocol, _passed(answer.headers))
+            return Refused(answer.status, _passed(answer.headers), await _small(answer.stream))
     except BaseException as error:
-        if transport is not None:
-            cast("asyncio.Transport", transport).abort()
+        endpoint.abort()  # which is attached where a 101 and the end of our patience came together
         if isinstance(error, TimeoutError):
             raise httpx.ReadTimeout("no answer to the handshake in time") from error
         raise
-    passed = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in response.headers.raw_items()
-        if not _of_handshake(name.lower().encode("latin-1"))
-    ]
-    if response.status_code == 101:
-        return WebSocketTunnel(endpoint, handshake.subprotocol, passed)
-    transport.close()
-    return Refused(response.status_code, passed, bytes(response.body))
+
+
+_NO_LIMITS = Timeouts(None, None, None, None, None)
+"""One limit goes for all of a handshake."""
+
+
+def _passed(headers: Headers) -> Headers:
+    # Connection names further fields of this hop, for whoever takes them out.
+    return [field for field in headers if field[0] == b"connection" or not _of_handshake(field[0])]
+
+
+async def _small(stream: BodyStream) -> bytes:
+    body = b""
+    try:
+        async for piece in stream:
+            body += piece
+            if len(body) > MAX_REFUSAL:
+                raise httpx.RemoteProtocolError("the refusal is too large")
+    finally:
+        stream.close()
+    return body
 
 
 def _of_handshake(name: bytes) -> bool:
@@ -238,8 +211,6 @@ async def connect_service(
     )
     if isinstance(answer, WebSocketTunnel):
         return Response(101, answer.headers, tunnel=answer)
-    if not 200 <= answer.status <= 599:
-        raise httpx.RemoteProtocolError(f"the service answered an upgrade with {answer.status}")
     return Response(answer.status, answer.headers, answer.body)
 
 

@@ -247,6 +247,13 @@ async def test_frames_behind_the_handshake_are_not_lost_and_not_answered_before_
         assert await read_frame(raw) == (2, b"early")
 
 
+async def test_a_large_message_that_does_not_wait_for_the_handshake_arrives() -> None:
+    async with relayed() as (_, _, gateway):
+        message = bytes(1_000_000)
+        raw = await raw_client(gateway, behind=frame(2, message))
+        assert await soon(read_frame(raw)) == (2, message)
+
+
 async def test_messages_stay_in_order_both_ways() -> None:
     async with relayed() as (_, relay, gateway):
         async with client(gateway) as ours:
@@ -376,7 +383,8 @@ async def test_a_refused_upgrade_keeps_status_fields_and_body() -> None:
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ((b"Version: 13", b"Version: 12"), 400),
+        ((b"Version: 13", b"Version: 12"), 426),
+        ((b"Sec-WebSocket-Version: 13\r\n", b""), 426),
         ((b"Sec-WebSocket-Key: " + KEY + b"\r\n", b""), 400),
         ((KEY, b"short"), 400),
         ((b"Upgrade: websocket", b"Upgrade: websocket\r\nUpgrade: websocket"), 426),
@@ -390,6 +398,9 @@ async def test_a_handshake_that_is_none_is_refused_before_the_application(
         async with serving(relay) as gateway:
             answer = await gateway.ask(b"GET /ws HTTP/1.1\r\n" + UPGRADE.replace(*change) + b"\r\n")
             assert answer.status == status
+            assert answer.all(b"content-type") == [b"application/problem+json"]
+            # RFC 6455 §4.4: a client of another version learns which one is spoken here.
+            assert answer.all(b"sec-websocket-version") == ([b"13"] if status == 426 else [])
             assert not relay.dialling.is_set()
 
 
@@ -450,16 +461,25 @@ async def answering(raw: bytes | None) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("raw", "error"),
     [
-        (b"", httpx.ReadError),
-        (b"HTTP/1.1 101 Sw", httpx.ReadError),
+        (b"", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 101 Sw", httpx.RemoteProtocolError),
         (b"SSH-2.0-x\r\n\r\n", httpx.RemoteProtocolError),
         (b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", httpx.RemoteProtocolError),
         (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 101 x\r\n\r\n", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 403 x\r\nContent-Length: 2\r\n\r\na", httpx.RemoteProtocolError),
     ],
 )
 async def test_an_answer_that_is_no_handshake_is_an_error(raw: bytes, error: type[Exception]) -> None:
     async with answering(raw) as url:
         with pytest.raises(error):
+            await ring(url)
+
+
+async def test_a_refusal_of_any_size_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "MAX_REFUSAL", 10)
+    async with answering(b"HTTP/1.1 403 x\r\n\r\n" + bytes(11)) as url:
+        with pytest.raises(httpx.RemoteProtocolError):
             await ring(url)
 
 
@@ -471,6 +491,23 @@ async def test_a_service_that_is_not_there_or_silent() -> None:
     async with answering(None) as url:
         with pytest.raises(httpx.ReadTimeout):
             await ring(url, open_timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno",
+        b"HTTP/1.0 403 No\r\n\r\nno",
+        b"HTTP/1.1 403\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+        b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nX-Long: " + bytes(b"v" * 20_000) + b"\r\n\r\nno",
+    ],
+    ids=["1xx before it", "HTTP/1.0", "no reason, chunked", "a long field"],
+)
+async def test_a_refusal_is_read_as_any_other_response(raw: bytes) -> None:
+    async with answering(raw) as url:
+        answer = await ring(url)
+    assert isinstance(answer, websocket.Refused)
+    assert (answer.status, answer.body) == (403, b"no")
 
 
 async def test_a_redirect_is_an_answer_like_any_other() -> None:

@@ -116,8 +116,10 @@ def test_row_58_extensions_are_not_forwarded(gateway: Gateway, service: Service)
     peer, asked = service.asked()
     assert not any(b"x-own" in value for value in asked.all(b"sec-websocket-extensions"))
     assert asked[b"sec-websocket-key"] != KEY  # the service's hop has a handshake of its own
-    peer.send(accepting(asked))
+    peer.send(accepting(asked, b"Connection: X-Hop", b"X-Hop: of this hop", b"Keep-Alive: timeout=5"))
     answer = client.head()
+    assert b"x-hop" not in answer
+    assert b"keep-alive" not in answer
     assert answer.status == 101
     assert not any(b"x-own" in value for value in answer.all(b"sec-websocket-extensions"))
     if b"sec-websocket-extensions" not in answer:
@@ -312,13 +314,14 @@ def test_row_61_ping_and_pong_work_on_each_hop(gateway: Gateway, service: Servic
     assert pair.down(TEXT, b"open") == Frame(TEXT, b"open")
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 426, 429, 500, 503])
+@pytest.mark.parametrize("status", [200, 204, 301, 304, 400, 401, 403, 404, 426, 429, 500, 503])
 def test_row_62_a_refused_upgrade_keeps_its_status(gateway: Gateway, service: Service, status: int) -> None:
     client = gateway.client()
     client.send(handshake(f"/{service.name}/ws"))
     peer, _ = service.asked()
-    body = b"" if status == 204 else b"why"
-    peer.send(respond(status, b"X-Why: because", b"WWW-Authenticate: Basic realm=x", body=body))
+    body = b"" if status in (204, 304) else b"why"
+    fields = [b"X-Why: because", b"WWW-Authenticate: Basic realm=x", b"Connection: X-Hop", b"X-Hop: 1"]
+    peer.send(respond(status, *fields, body=body))
     answer = client.answer()
     assert answer.status == status
     assert answer.body == body
@@ -326,6 +329,17 @@ def test_row_62_a_refused_upgrade_keeps_its_status(gateway: Gateway, service: Se
     assert answer[b"www-authenticate"] == b"Basic realm=x"
     assert answer[b"x-gateway-service"] == service.name.encode()
     assert b"sec-websocket-accept" not in answer
+    assert b"x-hop" not in answer
+    assert (b"content-length" in answer) == bool(body)
+
+
+def test_row_62_hints_before_a_refusal_are_not_the_answer(gateway: Gateway, service: Service) -> None:
+    client = gateway.client()
+    client.send(handshake(f"/{service.name}/ws"))
+    peer, _ = service.asked()
+    peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + respond(403, body=b"no"))
+    answer = client.answer()
+    assert (answer.status, answer.body) == (403, b"no")
 
 
 @pytest.mark.parametrize("how", ["close", "garbage", "wrong accept", "no upgrade", "slow"])

@@ -4,10 +4,10 @@
 whether this interpreter can run the lab; if it cannot, it makes `.venv` in the clone's root, installs what
 `constraints.txt` pins (`constraints-dev.txt` for `lab test`), and continues in there.
 
-    this interpreter has it all ──────────────────────────────▶ run here
-    .venv has it all (its stamp fits) ────────────────────────▶ run there
-    .venv is missing, half-made, moved, of another Python ────▶ make it anew, install, stamp, run there
-    .venv is sound but the pins have changed ─────────────────▶ install over it, stamp, run there
+    this interpreter has it all ────────────────────────────────────▶ run here
+    .venv has it all (its stamp fits) ──────────────────────────────▶ run there
+    .venv is missing, half-made, moved, damaged, of another Python ─▶ make it anew, install, stamp, run there
+    .venv is sound but the pins have changed ───────────────────────▶ install over it, stamp, run there
 
 The stamp is written last and withdrawn before the first package changes, so an interrupted set-up is never
 taken for a finished one. All messages go to standard error: standard output belongs to the command.
@@ -146,6 +146,8 @@ class Environment:
         self.path = root / ".venv"
         self.scripts = self.path / ("Scripts" if WINDOWS else "bin")
         self.python = self.scripts / ("python.exe" if WINDOWS else "python")
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        self.site = self.path / ("Lib" if WINDOWS else f"lib/{version}") / "site-packages"
         self.stamp = self.path / "gateway-lab.stamp"
 
     def is_current(self) -> bool:
@@ -185,16 +187,28 @@ class Environment:
     def write_stamp(self, level: str) -> None:
         """Declare the environment complete."""
         partial = self.stamp.with_suffix(".partial")
-        partial.write_text(f"{level}\n{self.maker()}\n{self.digest()}\n", encoding="utf-8")
+        lines = [level, self.maker(), self.digest(), *sorted(self.installed())]
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
         partial.replace(self.stamp)
+
+    def installed(self) -> set[str]:
+        """The modules and packages in it, by file name."""
+        try:
+            return {
+                name for name in os.listdir(self.site) if not name.endswith((".dist-info", "__pycache__"))
+            }
+        except OSError:
+            return set()
 
     def _read(self) -> tuple[str, str, str]:
         try:
-            level, maker, digest = self.stamp.read_text(encoding="utf-8").splitlines()
+            level, maker, digest, *parts = self.stamp.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
             return "", "", ""
-        # A link to an interpreter that was uninstalled meanwhile does not "exist".
-        return (level, maker, digest) if self.python.exists() else ("", "", "")
+        # A link to an interpreter that was uninstalled meanwhile does not "exist", and without pyvenv.cfg it is
+        # no environment's interpreter. What was added since may stay.
+        sound = self.python.exists() and (self.path / "pyvenv.cfg").exists()
+        return (level, maker, digest) if sound and self.installed().issuperset(parts) else ("", "", "")
 
 
 # -- setting it up -------------------------------------------------------------------------------------------
@@ -210,12 +224,13 @@ class Setup:
         self.environment = environment
         self.log = environment.root / ".lab" / "setup.log"
         self._run = self._subprocess if run is None else run
+        self._lock = -1
         self._pretty = sys.stderr.isatty()
 
     def run(self, level: str) -> None:
         """Leave an environment that fits `level`. Raises `SetupFailed`, OSError."""
         self.log.parent.mkdir(exist_ok=True)
-        with lock(self.log.with_name("setup.lock"), self._wait_note):
+        with lock(self.log.with_name("setup.lock"), self._wait_note) as self._lock:
             environment = self.environment
             if environment.fits(level):
                 return  # another start made it while this one waited
@@ -279,8 +294,7 @@ class Setup:
             log_name = self.log.relative_to(self.environment.root)
             raise SetupFailed(f"set-up failed: {failed}: {reason(output)} (all of it: {log_name})") from None
 
-    @staticmethod
-    def _subprocess(command: list[str]) -> Iterator[str]:
+    def _subprocess(self, command: list[str]) -> Iterator[str]:
         variables = {k: v for k, v in os.environ.items() if k.upper() not in PIP_VARIABLES}
         # Nobody wants to wait for a dead network as patiently as a build server does.
         variables = {"PIP_RETRIES": "2", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
@@ -289,6 +303,7 @@ class Setup:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=() if WINDOWS else (self._lock,),  # a pip that outlives us still holds it
             env=variables,
             encoding="utf-8",
             errors="replace",
@@ -348,14 +363,11 @@ def make_importable(environment: Environment) -> None:
     What `pip install -e .` would do, without the build tools that it would have to fetch.
     """
     if WINDOWS:
-        site = environment.path / "Lib" / "site-packages"
         script, text = environment.scripts / "lab.cmd", '@"%~dp0python.exe" -m lab %*\n'
     else:
-        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        site = environment.path / "lib" / version / "site-packages"
         # No interpreter in the first line: the path of a clone may be long or hold a space.
         script, text = environment.scripts / "lab", '#!/bin/sh\nexec "$(dirname "$0")/python" -m lab "$@"\n'
-    (site / "gateway_lab.pth").write_text(f"{environment.root}\n", encoding="locale")
+    (environment.site / "gateway_lab.pth").write_text(f"{environment.root}\n", encoding="locale")
     script.write_text(text, encoding="utf-8")
     script.chmod(0o755)
 
@@ -368,15 +380,18 @@ def has_module(name: str) -> bool:
 
 
 @contextmanager
-def lock(path: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the file at `path`, one process at a time; the system lets go of it when the holder dies."""
+def lock(path: Path, when_waiting: Callable[[], None]) -> Iterator[int]:
+    """Hold the file at `path`, one process at a time; the system lets go of it when the holder dies.
+
+    The value is the descriptor: on POSIX, a child that gets it holds the file too.
+    """
     with path.open("a") as file:
         try:
             take(file.fileno(), wait=False)
         except OSError:
             when_waiting()
             take(file.fileno(), wait=True)
-        yield
+        yield file.fileno()
 
 
 if sys.platform == "win32":

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -119,6 +120,33 @@ def test_an_environment_whose_interpreter_is_gone_is_made_anew(clone: Path) -> N
     python.unlink()
     python.symlink_to("/nowhere/python3")
     assert set_up(clone).kinds == ["venv", "constraints.txt"]
+
+
+def test_an_environment_that_lost_a_part_is_made_anew_and_one_that_gained_one_is_kept(clone: Path) -> None:
+    environment = Environment(clone)
+
+    def made() -> Path:
+        """A part that the installation left behind."""
+        part = environment.site / "part"
+        part.mkdir(parents=True)
+        return part
+
+    class Installs(Runs):
+        def __call__(self, command: list[str]) -> Iterator[str]:
+            yield from super().__call__(command)
+            if "venv" not in command:
+                made()
+
+    set_up(clone, run=Installs())
+    (environment.site / "mine.py").write_text("")
+    assert set_up(clone).kinds == []
+    made_anew = ["venv", "constraints.txt"]
+    shutil.rmtree(environment.site / "part")
+    assert set_up(clone, run=Installs()).kinds == made_anew
+    (environment.path / "pyvenv.cfg").unlink()
+    assert set_up(clone, run=Installs()).kinds == made_anew
+    shutil.rmtree(environment.site)
+    assert set_up(clone, run=Installs()).kinds == made_anew
 
 
 def test_a_moved_clone_is_set_up_anew(clone: Path) -> None:
@@ -281,6 +309,33 @@ def test_the_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 @posix_only
+@posix_only
+def test_a_pip_that_outlives_a_killed_set_up_still_holds_the_lock(clone: Path) -> None:
+    path = clone / "setup.lock"
+    pip = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    setting_up = f"""
+import sys
+from pathlib import Path
+from lab.bootstrap import Environment, Setup, lock
+setup = Setup(Environment(Path({str(clone)!r})))
+with lock(Path({str(path)!r}), lambda: None) as setup._lock:
+    for line in setup._subprocess([sys.executable, "-c", {pip!r}]):
+        print(line, flush=True)
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", setting_up], stdout=subprocess.PIPE, text=True, cwd=HERE.parent
+    )
+    assert parent.stdout is not None
+    with parent, parent.stdout as said:
+        orphan = int(said.readline())
+        parent.kill()
+    with path.open("a") as file:
+        with pytest.raises(BlockingIOError):
+            bootstrap.take(file.fileno(), wait=False)
+        os.kill(orphan, signal.SIGKILL)
+        bootstrap.take(file.fileno(), wait=True)
+
+
 def test_the_clone_is_importable_and_has_its_command(clone: Path, tmp_path: Path) -> None:
     environment = Environment(clone)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment.path], check=True)

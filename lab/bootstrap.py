@@ -205,8 +205,8 @@ class Environment:
             level, maker, digest, *parts = self.stamp.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
             return "", "", ""
-        # A link to an interpreter that was uninstalled meanwhile does not "exist", and without pyvenv.cfg it is
-        # no environment's interpreter. What was added since may stay.
+        # A link to an interpreter that was uninstalled meanwhile does not "exist", and without pyvenv.cfg it
+        # is no environment's interpreter. What was added since may stay.
         sound = self.python.exists() and (self.path / "pyvenv.cfg").exists()
         return (level, maker, digest) if sound and self.installed().issuperset(parts) else ("", "", "")
 

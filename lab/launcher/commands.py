@@ -17,7 +17,7 @@ from lab.errors import UserError
 from lab.launcher import ports as port_table
 from lab.launcher import runfile
 from lab.launcher.signals import on_stop
-from lab.launcher.stack import Process, Stack
+from lab.launcher.stack import WRONGLY_USED, Process, Stack
 from lab.settings import ConfigError
 
 Say = Callable[[str], None]
@@ -51,7 +51,10 @@ def up(config: Path | None, port_base: int | None) -> int:
 
 
 async def run_stack(config: Path | None, ports: dict[str, int]) -> int:
-    """`lab up`: 0 once it was stopped, 1 where it never got healthy."""
+    """`lab up`: 0 once it was stopped, 1 where it never got healthy.
+
+    Raises `UserError` where the configuration names what does not exist.
+    """
     began = time.monotonic()
     stop = asyncio.Event()
 
@@ -88,6 +91,8 @@ async def run_stack(config: Path | None, ports: dict[str, int]) -> int:
                 lost = [process for process in stack.processes.values() if process.given_up]
                 if lost:
                     for process in lost:
+                        if process.exit_status == WRONGLY_USED:  # what only the gateway itself could find
+                            raise UserError(last_line(process))
                         tell_log(process, say)
                     return 1
                 tell_addresses(stack, time.monotonic() - began, say)
@@ -108,6 +113,12 @@ def tell_addresses(stack: Stack, took: float, say: Say) -> None:
     say(f"try        curl -i {stack.gateway_url}/service-a/items/1")
     say(f"look       lab attach   (logs: {stack.home / 'logs'})")
     say("stop       Ctrl-C")
+
+
+def last_line(process: Process) -> str:
+    """What a process said last, without its name in front."""
+    said = [line for line in process.log if line.strip()]
+    return said[-1].removeprefix(f"{process.name}: ") if said else f"{process.name} does not start"
 
 
 def tell_log(process: Process, say: Say) -> None:

@@ -110,6 +110,14 @@ def test_up_refuses_a_bad_configuration_in_one_line(lab, tmp_path):
     assert "none.yaml" in error
 
 
+def test_up_refuses_what_only_the_gateway_can_find_wrong_in_one_line(lab):
+    up = lab("up", "--port-base", "0", GATEWAY__RATE_LIMIT__USE="sliding")
+    _, error = up.communicate(timeout=120)
+    assert up.returncode == 2
+    assert error.count("\n") == 1
+    assert error.startswith("lab: rate_limit.use: 'sliding' is neither")
+
+
 def test_doctor_tells_in_json_and_by_its_status(lab):
     with socket.create_server(("127.0.0.1", 0)) as other:
         base = str(other.getsockname()[1])

@@ -7,6 +7,7 @@ command whose room is not built yet is simply not there.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -164,8 +165,30 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         complain(f"lab: {error}")
         return USED_WRONGLY
+    except OSError as error:
+        if (text := refusal(error)) is None:
+            raise
+        complain(f"lab: {text}")
+        return USED_WRONGLY
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+
+
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+"""Errors by which a system says that this user may not write there, or not any more."""
+
+
+def refusal(error: OSError) -> str | None:
+    """What the system refused and what helps; None where that is rather a mistake of ours."""
+    from lab.launcher import runfile
+
+    if error.filename is not None:
+        path, home = Path(os.fsdecode(error.filename)), runfile.home()
+        if home in (path, *path.parents) or path in home.parents:
+            return f"{path}: {error.strerror}; set LAB_HOME to a folder that you may write"
+    if error.errno not in REFUSED:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def complain(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -174,9 +175,41 @@ def test_mistakes_end_in_one_line(
     assert (found, err.strip()) == (status, line.strip())
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(capsys: pytest.CaptureFixture[str], command: Any) -> None:
-    command("added", raising(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/file"), "lab: a/file: Permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "lab: No space left on device\n"),
+    ],
+)
+def test_what_the_system_refuses_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], command: Any, error: OSError, line: str
+) -> None:
+    command("added", raising(error))
+    assert run(capsys, "added") == (2, "", line)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["up", "--port-base", "0"], ["demo"], ["hint", "3"], ["run", "breaker-trip"]]
+)
+def test_a_home_that_cannot_be_one_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "file" / "home"))
+    status, _, err = run(capsys, *arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.endswith("; set LAB_HOME to a folder that you may write\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "No such file", "a/file")]
+)
+def test_a_mistake_of_ours_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str], command: Any, error: Exception
+) -> None:
+    command("added", raising(error))
+    with pytest.raises(type(error)):
         run(capsys, "added")
 
 

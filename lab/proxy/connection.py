@@ -50,6 +50,13 @@ class Timeouts(NamedTuple):
         )
 
 
+class NoAnswer(httpx.RemoteProtocolError):
+    """The service closed the connection in good order before its response's head was here.
+
+    That is a breach of the protocol to httpx; a client is told that the connection ended (RFC 9209 §2.3).
+    """
+
+
 class Owner(Protocol):
     """Where the connection reports: its pool."""
 
@@ -569,7 +576,7 @@ class Connection(asyncio.Protocol):
         elif self._body is None:
             self.stale = self._exchanges > 1 and not self._heard
             text = "the service closed the connection without an answer"
-            self._fail(httpx.RemoteProtocolError(text) if error is None else httpx.ReadError(text), error)
+            self._fail(NoAnswer(text) if error is None else httpx.ReadError(text), error)
         elif error is None and _until_close(self._headers):
             self._finish()
         else:

@@ -14,7 +14,7 @@ import httpx
 
 from lab.model import NO_BODY, Body, BodyGone, BodyTooLarge, Clock, Exchange, Headers, Response, problem
 from lab.proxy import websocket
-from lab.proxy.connection import Request, Timeouts
+from lab.proxy.connection import NoAnswer, Request, Timeouts
 from lab.proxy.headers import request_headers, response_headers
 from lab.proxy.services import Directory, Service
 from lab.proxy.upstream import Upstream
@@ -217,6 +217,6 @@ def failure_response(exchange: Exchange, error: BaseException) -> Response:
             elif isinstance(cause, ssl.SSLError):
                 failure, detail = "tls_protocol_error", f"no TLS connection with {name}"
             cause = cause.__cause__ or cause.__context__
-    elif isinstance(error, httpx.RemoteProtocolError):
+    elif isinstance(error, httpx.RemoteProtocolError) and not isinstance(error, NoAnswer):
         failure, detail = "http_protocol_error", f"{name} did not answer in valid HTTP"
     return problem(502, "bad-gateway", detail, service=name, failure=failure)

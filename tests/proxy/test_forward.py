@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from lab.model import Body, BodyTooLarge, Exchange, Response
+from lab.proxy.connection import NoAnswer
 from lab.proxy.forward import Forward, failure_response
 from lab.proxy.headers import VIA
 from lab.proxy.services import Directory
@@ -143,6 +144,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (httpx.ReadError("reset"), 502, "connection_terminated"),
         (httpx.WriteError("reset"), 502, "connection_terminated"),
         (httpx.RemoteProtocolError("garbage"), 502, "http_protocol_error"),
+        (NoAnswer("closed"), 502, "connection_terminated"),
         (httpx.ConnectTimeout("slow"), 504, "connection_timeout"),
         (httpx.ReadTimeout("slow"), 504, "http_response_timeout"),
         (httpx.WriteTimeout("slow"), 504, "connection_write_timeout"),

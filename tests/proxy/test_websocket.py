@@ -21,6 +21,7 @@ from websockets.http11 import Response as LibraryResponse
 
 from lab.model import Exchange, Response
 from lab.proxy import websocket
+from lab.proxy.connection import NoAnswer
 from lab.proxy.endpoint import Endpoint
 from lab.proxy.websocket import Ended, WebSocketTunnel, connect_service, dial, serve_websocket
 from lab.settings import LimitsSettings
@@ -461,8 +462,8 @@ async def answering(raw: bytes | None) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("raw", "error"),
     [
-        (b"", httpx.RemoteProtocolError),
-        (b"HTTP/1.1 101 Sw", httpx.RemoteProtocolError),
+        (b"", NoAnswer),
+        (b"HTTP/1.1 101 Sw", NoAnswer),
         (b"SSH-2.0-x\r\n\r\n", httpx.RemoteProtocolError),
         (b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", httpx.RemoteProtocolError),
         (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", httpx.RemoteProtocolError),

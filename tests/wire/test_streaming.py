@@ -244,7 +244,9 @@ def test_row_32_a_closed_connection_is_502(gateway: Gateway, service: Service, h
     if how == "half a head":
         peer.send(b"HTTP/1.1 200 OK\r\nContent-")
     (peer.reset if how == "reset" else peer.close)()
-    check_problem(client.answer(), 502, service.name, service.host)
+    answer = client.answer()
+    check_problem(answer, 502, service.name, service.host)
+    assert b"connection_terminated" in answer[b"proxy-status"]
 
 
 @pytest.mark.parametrize(

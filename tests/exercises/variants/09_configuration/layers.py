@@ -31,12 +31,13 @@ def layers(document, environ):
             where = f"{section}.{key}"
             check(key, DEFAULTS[section], where)
             yield section, key, where, substitute(value, where, environ) if type(value) is str else value
+    overrides = {
+        f"GATEWAY__{section}__{key}".upper(): (section, key) for section in DEFAULTS for key in DEFAULTS[section]
+    }
     for name, value in environ.items():
         if name.startswith("GATEWAY__"):
-            section, *rest = name[9:].lower().split("__", 1)
-            check(section, DEFAULTS, name)
-            check(*rest or [""], DEFAULTS[section], name)
-            yield section, rest[0], name, value
+            check(name, overrides, name)
+            yield *overrides[name], name, value
 
 
 def check(name, valid, where):

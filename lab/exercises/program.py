@@ -118,6 +118,7 @@ def run(
     if OWN_FILES.exists():
         looking = partial(show_places, shown, env["PORT"])
         threading.Thread(target=looking, name="show-places", daemon=True).start()
+    empty_input()
     os.environ.update(env)
     os.chdir(path.parent)
     sys.path.insert(0, str(path.parent))
@@ -128,6 +129,17 @@ def run(
     except BaseException as error:
         told.send(raised_by(error, path)["raised"])
         raise
+
+
+def empty_input() -> None:
+    """Let standard input be file 0, and empty.
+
+    multiprocessing puts /dev/null there under another number, which does not reach a program's own children:
+    those of `uvicorn.run("exercise:app", reload=True)` end at it.
+    """
+    with open(os.devnull, encoding="utf-8") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
 
 
 def end_with_parent() -> None:

@@ -126,6 +126,16 @@ def test_what_its_own_processes_listen_on_counts(start):
     assert start(text)["main"] == "__main__"
 
 
+@pytest.mark.parametrize("how", ["reload=True", "workers=2"])
+def test_uvicorn_may_start_processes_of_its_own(start, how):
+    text = (
+        HEAD
+        + "if __name__ == '__main__':\n    "
+        + RUN.replace("\n", "\n    ").replace("(app", "('exercise:app'")
+    )
+    assert start(f"{text}int(os.environ['PORT']), {how})")["main"] == "exercise"
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="no IPv6 to be told of")
 def test_one_that_listens_on_ipv6_only_is_found(start):
     with open("/proc/net/if_inet6") as file:

@@ -32,7 +32,9 @@ def layers(document, environ):
             check(key, DEFAULTS[section], where)
             yield section, key, where, substitute(value, where, environ) if type(value) is str else value
     overrides = {
-        f"GATEWAY__{section}__{key}".upper(): (section, key) for section in DEFAULTS for key in DEFAULTS[section]
+        f"GATEWAY__{section}__{key}".upper(): (section, key)
+        for section in DEFAULTS
+        for key in DEFAULTS[section]
     }
     for name, value in environ.items():
         if name.startswith("GATEWAY__"):

@@ -55,7 +55,8 @@ def show(report: Report, *, everything: bool = False) -> None:
             explained = True
     if report.printed.strip() and not (report.passed and exercise.program):  # then it is a server's log
         click.echo("  your code printed:")
-        shown = report.printed.rstrip().splitlines()[:12]
+        lines = report.printed.rstrip().splitlines()
+        shown = lines[:12] + [f"… pytest -s exercises/{exercise.name} shows all of it"] * (len(lines) > 12)
         click.echo("\n".join(f"      {text[:160]}" for text in shown))
     click.echo(verdict(report))
 

@@ -50,6 +50,8 @@ __all__ = [
     "raises",
 ]
 
+MISSING = "the task in README.md, and the names and arguments that the starter has"
+"""Where to look next when something is not there, or is not as it should be."""
 LIMIT = 3.0
 """Seconds that a check may take where it says nothing else."""
 
@@ -360,11 +362,11 @@ class Calls:
 class Student:
     """A submission as a check sees it."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, calls: Calls | None = None) -> None:
         self._channel = channel
         self.seed: int = getattr(channel, "seed", 0)
         """For a hidden check's random input: 0 for students, the grader's choice for graders."""
-        self.calls = Calls()
+        self.calls = calls or Calls()
         self._trouble: list[BaseException] = []
         self._stand_ins: dict[int, StandIn] = {}
         self._started: dict[asyncio.Task[Any], Started] = {}
@@ -768,9 +770,12 @@ class Result:
         return self.status == "passed"
 
 
-def execute(check: Check, channel: Channel) -> Result:
-    """Run one check against the submission behind `channel`. Nothing but KeyboardInterrupt comes out."""
-    student = Student(channel)
+def execute(check: Check, channel: Channel, calls: Calls | None = None) -> Result:
+    """Run one check against the submission behind `channel`. Nothing but KeyboardInterrupt comes out.
+
+    `calls` is for whoever has to say what was sent although this never returns.
+    """
+    student = Student(channel, calls)
     try:
         if inspect.iscoroutinefunction(check.function):
             asyncio.run(_to_end(check.function(student), student.calls))
@@ -780,8 +785,8 @@ def execute(check: Check, channel: Channel) -> Result:
     except Failure as failure:
         return failed(check, failure, student.calls)
     except Raised as raised:
-        wanted = "no exception" if raised.kind else "something that is not there"
-        return failed(check, Failure(wanted, raised.sentence()), student.calls)
+        wanted, look = ("no exception", "") if raised.kind else ("what the task asks for", MISSING)
+        return failed(check, Failure(wanted, raised.sentence(), look=look), student.calls)
     except Exception as error:
         # The check stumbled over what it was given, or the way to the submission broke.
         got = f"something that the check could not work with ({type(error).__name__})"

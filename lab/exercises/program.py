@@ -139,7 +139,7 @@ def empty_input() -> None:
     """
     with open(os.devnull, encoding="utf-8") as nothing:
         os.dup2(nothing.fileno(), 0)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
 
 
 def end_with_parent() -> None:

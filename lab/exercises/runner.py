@@ -206,7 +206,7 @@ class _Run:
             try:
                 message = worker.next(left)
             except queue.Empty:
-                self._lost(next(iter(under_way.values()), None), "hung", "")
+                self._lost(next(iter(under_way.values()), None), "hung")
                 return False
             match message:
                 case {"ready": _}:
@@ -214,7 +214,7 @@ class _Run:
                 case {"loaded": _}:
                     left = READY
                 case {"unloadable": raised}:
-                    self.report.problem = f"exercise.py cannot be loaded: {kit.Raised(raised).sentence()}"
+                    self.report.problem = self._unloadable(kit.Raised(raised).sentence())
                     return False
                 case {"begin": name, "limit": limit}:
                     under_way.pop(LOAD.name, None)
@@ -224,15 +224,15 @@ class _Run:
                 case {"result": values}:
                     self._add(under_way.pop(values["name"]), kit.Result(**values))
                     left = max([READY, *(check.limit + GRACE for check in under_way.values())])
-                case {"hung": name, "at": at}:
-                    self._lost(under_way[name], "hung", at)
+                case {"hung": name, "at": at, "sent": sent}:
+                    self._lost(under_way[name], "hung", at, sent)
                     return False
                 case {"done": _}:
                     self._skip()
                     return True
                 case None:
                     # Where several were under way, the others are given to the next worker.
-                    self._lost(next(iter(under_way.values()), None), "crashed", "")
+                    self._lost(next(iter(under_way.values()), None), "crashed")
                     return False
 
     def _add(self, check: kit.Check, result: kit.Result) -> None:
@@ -249,7 +249,10 @@ class _Run:
                 bad.add(check.name)
                 self._add(check, kit.skipped(check, missing))
 
-    def _lost(self, check: kit.Check | None, status: kit.Status, at: str) -> None:
+    def _unloadable(self, text: str) -> str:
+        return f"{self.file.name} cannot be loaded: {text}"
+
+    def _lost(self, check: kit.Check | None, status: kit.Status, at: str = "", sent: str = "") -> None:
         """A worker ended, or is to be ended, with this check under way, or with none."""
         if check is None:
             return
@@ -259,9 +262,9 @@ class _Run:
         else:
             text = "it ended the Python process (os._exit, or a crash of the interpreter)"
         if check is LOAD:
-            self.report.problem = f"exercise.py cannot be loaded: {text}"
+            self.report.problem = self._unloadable(text)
         else:
-            failure = kit.Failure("an answer", text, sent="", look="" if status == "hung" else check.look)
+            failure = kit.Failure("an answer", text, sent=sent)
             self._add(check, kit.failed(check, failure, status=status))
 
     def give_up(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -48,22 +48,35 @@ def stamp(path: Path) -> Stamp:
 
 
 class Watched:
-    """The file that is being worked on, and how it was when it was last looked at."""
+    """The file that is being worked on, and how it and those before it were when last looked at."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seen = stamp(path)
+        self._seen = {path: stamp(path)}
 
     def look(self) -> None:
         """Call this before the file is checked: what is saved from now on is news."""
-        self.seen = stamp(self.path)
+        self._seen[self.path] = stamp(self.path)
 
     def news(self) -> Event | None:
         now = stamp(self.path)
-        if now == self.seen:
+        if now == self._seen.get(self.path):
             return None
-        self.seen = now
+        self._seen[self.path] = now
         return Event(Kind.SAVED if now is not None else Kind.GONE, self.path)
+
+    def told(self, paths: Collection[Path]) -> Event | None:
+        """What notifications of these files mean beside `news`, None where nothing.
+
+        A notification may come late, when the glance has seen the save already and the next exercise is being
+        worked on: it is no reason to go back. Of several other exercises the one saved last counts.
+        """
+        others = [path for path in paths if path.name == "exercise.py" and path != self.path]
+        fresh = [path for path in others if stamp(path) not in (None, self._seen.get(path))]
+        if fresh:
+            return Event(Kind.OTHER, max(fresh, key=lambda path: (stamp(path) or (0, 0), path)))
+        course = [path for path in paths if path.name in ("checks.py", "hints.md")]
+        return Event(Kind.CHECKS, min(course)) if course else None
 
 
 def events(root: Path, watched: Watched, stop: threading.Event | None = None) -> Iterator[Event]:
@@ -85,20 +98,6 @@ def events(root: Path, watched: Watched, stop: threading.Event | None = None) ->
         ignore_permission_denied=True,
     )
     for batch in changes:
-        news = watched.news()
-        if news is not None:
-            yield news
-            continue
-        for path in sorted({Path(path) for _, path in batch}):
-            if (event := told(path, watched.path)) is not None:
-                yield event
-                break
-
-
-def told(path: Path, current: Path) -> Event | None:
-    """What a change of a file other than `current` means, None where it means nothing."""
-    if path.name == "exercise.py" and path != current and path.is_file():
-        return Event(Kind.OTHER, path)
-    if path.name in ("checks.py", "hints.md"):
-        return Event(Kind.CHECKS, path)
-    return None
+        event = watched.news() or watched.told({Path(path) for _, path in batch})
+        if event is not None:
+            yield event

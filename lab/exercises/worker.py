@@ -116,7 +116,7 @@ def run(exercise: Exercise, file: Path, names: list[str], channel: TextIO) -> It
 def guarded(
     exercise: Exercise, file: Path, checks: list[kit.Check], guard: Guard
 ) -> Iterator[dict[str, Any]]:
-    with guard.watch(LOAD):
+    with guard.watch(LOAD, kit.Calls()):
         # A program is started by its checks, each time anew; running it here would be once too often.
         answer = Agent(file).handle("parse", {}) if exercise.program else Agent(file).load()
     if "raised" in answer:
@@ -125,11 +125,11 @@ def guarded(
     yield {"loaded": True}
 
     def perform(check: kit.Check) -> kit.Result:
-        began = time.perf_counter()
-        with guard.watch(check):
+        began, calls = time.perf_counter(), kit.Calls()
+        with guard.watch(check, calls):
             agent = Agent(file)  # each check has the file loaded anew: nothing is left over from the last
             try:
-                result = kit.execute(check, kit.LocalChannel(agent))
+                result = kit.execute(check, kit.LocalChannel(agent), calls)
             finally:
                 agent.handle("stop", {})
         return replace(result, seconds=time.perf_counter() - began)
@@ -184,8 +184,8 @@ class Guard:
         self._file = str(file)
         self._channel = channel
         self._changed = threading.Condition()
-        self._under_way: dict[int, tuple[float, kit.Check]] = {}
-        """By thread: when the check must be over."""
+        self._under_way: dict[int, tuple[float, kit.Check, kit.Calls]] = {}
+        """By thread: when the check must be over, and what it has done so far."""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
         self._thread.start()
@@ -200,10 +200,10 @@ class Guard:
         self._thread.join()
 
     @contextlib.contextmanager
-    def watch(self, check: kit.Check) -> Iterator[None]:
+    def watch(self, check: kit.Check, calls: kit.Calls) -> Iterator[None]:
         thread = threading.get_ident()
         with self._changed:
-            self._under_way[thread] = time.monotonic() + check.limit, check
+            self._under_way[thread] = time.monotonic() + check.limit, check, calls
             self._changed.notify()
         try:
             yield
@@ -214,14 +214,15 @@ class Guard:
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
-                ends = [(until, thread) for thread, (until, _) in self._under_way.items()]
+                ends = [(until, thread) for thread, (until, *_) in self._under_way.items()]
                 until, thread = min(ends, default=(math.inf, 0))
                 left = until - time.monotonic()
                 if left > 0:
                     self._changed.wait(left if ends else None)
                     continue
-                _, check = self._under_way[thread]
-                tell(self._channel, {"hung": check.name, "at": self._line(thread)}, last=True)
+                _, check, calls = self._under_way[thread]
+                hung = {"hung": check.name, "at": self._line(thread), "sent": calls.text()}
+                tell(self._channel, hung, last=True)
 
     def _line(self, thread: int) -> str:
         """`line 12: while True:`, the line of the submission that is being run; empty if none is."""

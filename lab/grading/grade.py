@@ -132,16 +132,16 @@ class Grader:
         if answer := self._load(first, check, channel, sandbox):
             return answer
         channel.extend(check.limit * self._slack)
+        calls = kit.Calls()
         try:
             with bounded(OURS + check.limit):
-                result = kit.execute(check, self._disguised(check, channel))
+                result = kit.execute(check, self._disguised(check, channel), calls)
         except Overtime:  # just when it was done
             result = kit.failed(check, kit.Failure("an answer as the task describes it", "too much of it"))
         end = settled(channel, sandbox)
         if not result.passed and channel.ended:
             status, text = lost(channel, end, sandbox.limits, check.limit)
-            failure = kit.Failure("an answer", text, sent="")
-            result = kit.failed(check, failure, status=status)
+            result = kit.failed(check, kit.Failure("an answer", text), calls, status)
         return Answer(result, end)
 
     def _disguised(self, check: kit.Check, channel: RemoteChannel) -> kit.Channel:

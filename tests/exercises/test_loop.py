@@ -14,7 +14,7 @@ import pytest
 
 from lab.exercises import hints
 from lab.exercises.progress import Entry, Progress
-from lab.exercises.watch import Event, Kind, Watched, told
+from lab.exercises.watch import Event, Kind, Watched
 from tests.exercises.conftest import Clone
 
 NAME = "03_fixed_window"
@@ -197,11 +197,31 @@ def test_what_a_change_means(tmp_path: Path) -> None:
     for path in (current, other):
         path.parent.mkdir()
         path.touch()
-    assert told(current, current) is None
-    assert told(other, current) == Event(Kind.OTHER, other)
-    assert told(tmp_path / "a" / "checks.py", current) == Event(Kind.CHECKS, tmp_path / "a" / "checks.py")
-    assert told(tmp_path / "a" / "4913", current) is None
-    assert told(tmp_path / "a" / "exercise.py~", current) is None
+    watched = Watched(current)
+    checks = tmp_path / "a" / "checks.py"
+    assert watched.told({current}) is None
+    assert watched.told({other}) == Event(Kind.OTHER, other)
+    assert watched.told({checks}) == Event(Kind.CHECKS, checks)
+    assert watched.told({checks, other}) == Event(Kind.OTHER, other)
+    assert watched.told({tmp_path / "c" / "exercise.py", tmp_path / "a" / "4913"}) is None
+    assert watched.told({tmp_path / "a" / "exercise.py~"}) is None
+
+
+def test_a_late_notification_is_no_reason_to_go_back(tmp_path: Path) -> None:
+    done, current, third = (tmp_path / name / "exercise.py" for name in "abc")
+    for path in (done, current, third):
+        path.parent.mkdir()
+        path.touch()
+    watched = Watched(done)
+    done.write_text("solved", encoding="utf-8")
+    assert watched.news() == Event(Kind.SAVED, done)  # the glance saw it
+    watched.path = current
+    watched.look()
+    assert watched.told({done}) is None
+    third.write_text("begun", encoding="utf-8")
+    assert watched.told({done, third}) == Event(Kind.OTHER, third)
+    done.write_text("saved again", encoding="utf-8")
+    assert watched.told({done}) == Event(Kind.OTHER, done)
 
 
 def test_a_save_is_news_once(tmp_path: Path) -> None:

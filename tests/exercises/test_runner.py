@@ -83,6 +83,7 @@ def test_a_hang_names_its_check_and_its_line_and_the_others_count(tmp_path: Path
     assert (hung.name, hung.status) == ("test_reset_says_when_the_window_ends", "hung")
     assert "still running after 3 seconds, at line " in hung.text
     assert ": while now == 107.5:" in hung.text or ": pass" in hung.text
+    assert "take('ada', 107.5)" in hung.text  # what was sent last is what it hangs at
     assert report.points == EXERCISE.points - hung.maximum
 
 
@@ -194,7 +195,7 @@ class Scripted:
 
 @pytest.mark.parametrize(
     ("end", "lost", "status"),
-    [({"hung": "test_1", "at": "line 3"}, "test_1", "hung"), (None, "test_0", "crashed")],
+    [({"hung": "test_1", "at": "line 3", "sent": ""}, "test_1", "hung"), (None, "test_0", "crashed")],
 )
 def test_of_several_checks_under_way_one_is_lost_and_the_others_wait_for_the_next_worker(
     end: dict[str, Any] | None, lost: str, status: str
@@ -213,7 +214,9 @@ def test_a_check_has_its_whole_time_however_many_hung_before() -> None:
     run = runner_module._Run(EXERCISE, EXERCISE.solution, True, lambda result: None)
     run.waiting = [kit.Check(f"test_{n}", lambda: None, 1, "", False, (), "", "", 3.0) for n in range(4)]
     for check in list(run.waiting[:3]):
-        worker = Scripted({"begin": check.name, "limit": check.limit}, {"hung": check.name, "at": ""})
+        worker = Scripted(
+            {"begin": check.name, "limit": check.limit}, {"hung": check.name, "at": "", "sent": ""}
+        )
         run.go_on(cast(runner_module.Worker, worker))
     assert [result.status for result in run.report.results] == ["hung"] * 3
     (last,) = run.waiting

@@ -144,6 +144,13 @@ def test_plain_pytest_gives_the_same_verdicts(clone: Clone) -> None:
                 assert "lab/exercises" not in ran.stdout.partition("short test summary")[0]
 
 
+def test_the_pytest_of_another_python_is_told_where_ours_is(clone: Clone) -> None:
+    bare = "import sys; sys.modules['psutil'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    ran = clone.python("-c", bare, f"exercises/{NAME}")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1), ran.stderr
+    assert "has no psutil" in ran.stderr and "activate" in ran.stderr
+
+
 # -- progress ------------------------------------------------------------------------------------------------
 
 

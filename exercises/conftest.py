@@ -10,8 +10,8 @@ if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None
     # Where .venv has not been activated a shell may find the pytest of another Python.
     activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
     print(
-        f"exercises: {sys.executable} has no {', '.join(missing)}; python3 -m lab makes an environment that has, "
-        f"and `{activate}` chooses it",
+        f"exercises: {sys.executable} has no {', '.join(missing)}; "
+        f"python3 -m lab makes an environment that has, and `{activate}` chooses it",
         file=sys.stderr,
     )
     raise SystemExit(2)

@@ -148,7 +148,8 @@ def test_the_pytest_of_another_python_is_told_where_ours_is(clone: Clone) -> Non
     bare = "import sys; sys.modules['psutil'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     ran = clone.python("-c", bare, f"exercises/{NAME}")
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1), ran.stderr
-    assert "has no psutil" in ran.stderr and "activate" in ran.stderr
+    assert "has no psutil" in ran.stderr
+    assert "activate" in ran.stderr
 
 
 # -- progress ------------------------------------------------------------------------------------------------

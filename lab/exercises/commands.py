@@ -196,6 +196,7 @@ class Watch:
     def begin(self, exercise: Exercise) -> None:
         self.exercise = exercise
         self.serving = False
+        self.looked = 0.0
         self.watched.path = exercise.file
         self.runner = Runner(exercise, keep_spare=True)
 
@@ -222,6 +223,8 @@ class Watch:
                         click.echo(
                             f"{self.exercise.file} is gone; lab reset {self.exercise.number} brings it back"
                         )
+                    case Event(Kind.NOTHING) if self.serving and time.monotonic() > self.looked + LISTEN:
+                        self.listen()
             return 0 if self.done else 1
         finally:
             self.runner.close()
@@ -253,7 +256,15 @@ class Watch:
         try:
             self.serving = plug_in(self.exercise) == 0
         except UserError as error:
-            click.echo(click.style(f"  not plugged in: {error}", fg="yellow"))
+            click.echo(click.style(f"  not plugged in: {error}; the next save tries again", fg="yellow"))
+
+    def listen(self) -> None:
+        """Say it when the gateway has taken the class out."""
+        with contextlib.suppress(UserError), plugging.running() as gateway:  # it may be over by now
+            if reason := plugging.taken_out(self.exercise, gateway):
+                self.serving = False
+                click.echo(click.style(f"  taken out by the gateway: {reason}", fg="red"))
+        self.looked = time.monotonic()
 
 
 def short(path: Path) -> str:
@@ -372,6 +383,8 @@ def plug_in(exercise: Exercise, json_: bool = False) -> int:
     return 0
 
 
+LISTEN = 1.0
+"""Seconds between two looks at what became of a class that serves."""
 LOOK = 0.2
 """Seconds between two looks at a comparison."""
 

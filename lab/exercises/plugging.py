@@ -51,15 +51,24 @@ class Gateway:
         self._http.close()
 
     def policy(self, section: str) -> Policy:
-        return self._policy(section, self._ask("GET", section))
+        return self._policy(section, self._ask("GET", f"policies/{section}"))
 
     def use(self, section: str, use: str, *, enabled: bool = True) -> Policy:
         """Let `section` use another algorithm. Raises `Refused` with the gateway's reason."""
-        return self._policy(section, self._ask("PUT", section, {"use": use, "enabled": enabled}))
+        return self._policy(
+            section, self._ask("PUT", f"policies/{section}", {"use": use, "enabled": enabled})
+        )
+
+    def rolled_back(self, section: str, use: str) -> str | None:
+        """The reason, where the last that happened to `section` is that the class was taken out; or None."""
+        events = self._ask("GET", "snapshot")["events"]
+        about = [event for event in events if event["kind"] == "policy" and event["name"] == section]
+        last = about[-1] if about else {}
+        return last["reason"] if (last.get("action"), last.get("use")) == ("rolled_back", use) else None
 
     def shadow(self, section: str, use: str) -> Policy:
         """Let the class that `use` names be compared with what serves `section`. Raises `Refused`."""
-        return self._policy(section, self._ask("PUT", f"{section}/shadow", {"use": use}))
+        return self._policy(section, self._ask("PUT", f"policies/{section}/shadow", {"use": use}))
 
     def _policy(self, section: str, document: dict[str, Any]) -> Policy:
         shadow = document.get("shadow")
@@ -67,7 +76,7 @@ class Gateway:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            response = self._http.request(method, f"/admin/policies/{path}", json=body)
+            response = self._http.request(method, f"/admin/{path}", json=body)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UserError(f"the gateway at {self.url} does not answer ({reason}): lab doctor") from None
@@ -128,6 +137,11 @@ def compare(exercise: Exercise, gateway: Gateway) -> Policy:
     return after
 
 
+def taken_out(exercise: Exercise, gateway: Gateway) -> str | None:
+    """Why the gateway took the exercise's class out by itself; None where it did not."""
+    return gateway.rolled_back(*place(exercise))
+
+
 def unplug(exercise: Exercise, gateway: Gateway) -> Policy:
     """Put back what was there before a student's class came, as the serving one or as a shadow.
 
@@ -137,7 +151,9 @@ def unplug(exercise: Exercise, gateway: Gateway) -> Policy:
     now = gateway.policy(section)
     if use not in (now.use, (now.shadow or {}).get("use")):
         what = "another file's class" if ":" in now.use else f"the built-in '{now.use}'"
-        raise UserError(f"exercise {exercise.number} is not plugged in: {section} uses {what}")
+        reason = gateway.rolled_back(section, use)
+        state = f"no longer plugged in (the gateway took it out: {reason})" if reason else "not plugged in"
+        raise UserError(f"exercise {exercise.number} is {state}: {section} uses {what}")
     before = _remembered(section)
     after = gateway.use(section, before.use, enabled=before.enabled)
     _forget(section)

@@ -27,6 +27,8 @@ class Kind(Enum):
     """The checks or the hints were changed, by someone who writes exercises."""
     GONE = auto()
     """The file that is being worked on was deleted or moved."""
+    NOTHING = auto()
+    """A moment has passed: time for what has to be looked at now and then."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,5 @@ def events(root: Path, watched: Watched, stop: threading.Event | None = None) ->
         ignore_permission_denied=True,
     )
     for batch in changes:
-        event = watched.news() or watched.told({Path(path) for _, path in batch})
-        if event is not None:
-            yield event
+        changed = {Path(path) for _, path in batch}
+        yield watched.news() or watched.told(changed) or Event(Kind.NOTHING, watched.path)

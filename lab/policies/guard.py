@@ -34,6 +34,10 @@ T = TypeVar("T")
 class PolicyTimeout(BaseException):
     """The class held the event loop longer than it may; no `Exception`, which the class may be catching."""
 
+    def __str__(self) -> str:
+        # Raised in another thread it is made without arguments, and its text is the reason that people read.
+        return super().__str__() or "it held the event loop for too long"
+
 
 class Watchdog:
     """Interrupts a thread that has been between `begin()` and `end()` for longer than `bound` seconds.

@@ -97,7 +97,10 @@ def test_what_the_gateway_refuses(
 
 
 def test_a_class_that_raises_later_is_taken_out_and_the_reason_told(
-    gateway: plugging.Gateway, exercise: Exercise
+    gateway: plugging.Gateway,
+    exercise: Exercise,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = exercise.file.read_text(encoding="utf-8")
     # The gateway tries a class before it serves; this one waits until a client of its own comes.
@@ -111,13 +114,24 @@ def take(self, key, now):
 FixedWindow.take = take
 """
     exercise.file.write_text(source + later, encoding="utf-8")
-    plugging.plug(exercise, gateway)
+    monkeypatch.setattr(commands, "Runner", lambda exercise, keep_spare: None)
+    watch = commands.Watch(exercise, live=True, once=False)
+    watch.serve()
+    watch.listen()
+    assert "taken out" not in capsys.readouterr().out
     answer = httpx.get(f"{gateway.url}/service-a/items", trust_env=False)
     assert answer.status_code in (502, 503), "the service is not there; the class must not make it a 500"
     assert gateway.policy("rate_limit").use == "token_bucket"
     events = snapshot(gateway)["events"]
     told = [event for event in events if event.get("action") == "rolled_back"]  # type: ignore[attr-defined]
     assert "RuntimeError: tired of this client" in json.dumps(told[-1])
+    watch.listen()
+    assert capsys.readouterr().out == "  taken out by the gateway: RuntimeError: tired of this client\n"
+    assert not watch.serving
+    with pytest.raises(UserError, match=r"no longer plugged in .*RuntimeError: tired of this client"):
+        plugging.unplug(exercise, gateway)
+    gateway.use("rate_limit", "token_bucket")
+    assert plugging.taken_out(exercise, gateway) is None
     with pytest.raises(UserError, match="is not plugged in"):
         plugging.unplug(exercise, gateway)
 

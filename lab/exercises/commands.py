@@ -73,6 +73,8 @@ def verdict(report: Report) -> str:
     text += f", {report.seconds:.1f} s"
     if not report.passed:
         return f"{text}\n  stuck? lab hint {exercise.number}"
+    if report.file != exercise.file.resolve():  # with --file: it counts for nothing
+        return click.style(f"{text}: done", fg="green")
     following = api.next_step(api.listing())
     ideas = [f"lab solution {exercise.number} shows another way"]
     if exercise.plug is not None:

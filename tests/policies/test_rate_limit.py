@@ -342,16 +342,16 @@ class Picky(FixedWindow):
     ("cls", "complaint"),
     [
         (Mute, "Mute has no method take(key, now)"),
-        (Silent, "take() returned True; a Verdict with a number for admitted was expected"),
+        (Silent, "take() returned True; a Verdict with a number of at least 0 for admitted was expected"),
         (
             Endless,
             "take() returned Verdict(admitted=True, limit=50, remaining=0, reset=inf, retry_after=0.0); "
-            "a Verdict with a number for reset was expected",
+            "a Verdict with a number of at least 0 for reset was expected",
         ),
         (
             Vague,
             "take() returned Verdict(admitted=True, limit=50, remaining=-1, reset=1.0, retry_after=0.0); "
-            "a Verdict with a number for remaining was expected",
+            "a Verdict with a number of at least 0 for remaining was expected",
         ),
         (Closed, "take() refuses the first request of a client"),
         (Generous, "take() admits more than 50 requests at once, the limit it was given"),

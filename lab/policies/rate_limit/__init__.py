@@ -107,7 +107,8 @@ class RateLimit:
                 value = getattr(verdict, name, None)
                 expect(
                     isinstance(value, int | float) and 0 <= value < math.inf,
-                    f"take() returned {verdict!r:.80}; a Verdict with a number for {name} was expected",
+                    f"take() returned {verdict!r:.80}; "
+                    f"a Verdict with a number of at least 0 for {name} was expected",
                 )
             return verdict
 

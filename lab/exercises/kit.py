@@ -166,7 +166,9 @@ def show(value: Any, room: int = 300) -> str:
         body = f", {show(value.body, 80)}" if value.body else ""
         text = f"a response {value.status}{body}"
     elif isinstance(value, Request):
-        text = f"{value.method} {value.path}{'?' + value.query if value.query else ''}"
+        target = f"{value.path}?{value.query}" if value.query else value.path
+        visible = "".join(each if each.isprintable() else repr(each)[1:-1] for each in target)
+        text = f"{value.method} {visible}"
     elif isinstance(value, float):
         text = f"{value:.10g}"
         text = text + ".0" if text.lstrip("-").isdigit() else text

@@ -79,6 +79,10 @@ def test_a_failure_tells_what_was_sent_expected_and_came(run: Run) -> None:
     ]
 
 
+def test_a_request_is_told_on_one_line() -> None:
+    assert kit.show(Request("GET", "/a\nb\x1b[2J\u0085ä")) == "GET /a\\nb\\x1b[2J\\x85ä"
+
+
 def test_many_calls_are_cut_short(run: Run) -> None:
     def test_adds(student: Student) -> None:
         adder = student.new("Adder", 0)

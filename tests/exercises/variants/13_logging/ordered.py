@@ -10,7 +10,7 @@ class RequestLog:
         self.entries = []
 
     def lines(self):
-        return [json.dumps(dict(entry), ensure_ascii=True) for entry in self.entries]
+        return [json.dumps(dict(entry), ensure_ascii=False) for entry in self.entries]
 
     async def __call__(self, exchange, call_next):
         start = self.now()

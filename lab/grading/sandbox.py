@@ -33,6 +33,7 @@ LACKING = {
     "files": "a submission can read the files of this machine that everybody may read",
     "user": "a submission runs with the rights of the user who grades",
     "libraries": "a submission can import only what is loaded already: Python is in a folder closed to it",
+    "calls": "a submission can hold memory that no process has, which nothing bounds",
     "limits": "what a submission uses is looked at some times a second, and not bounded by the system",
 }
 """What it means where a kind of isolation is not to be had."""
@@ -57,6 +58,8 @@ class Limits:
     file: int = 16 << 20
     files: int = 256
     """Open files of one process."""
+    all_files: int = 1024
+    """Of all of them: each may be a socket with a full buffer, which is nobody's memory."""
     processes: int = 64
     """Processes and threads together."""
 
@@ -69,7 +72,7 @@ class End:
     """How a sandbox ended, told by its keeper."""
 
     reason: str
-    """exit, signal, wall, cpu, memory, output, processes, disk, killed or setup."""
+    """exit, signal, wall, cpu, memory, files, output, processes, disk, killed or setup."""
     code: int = 0
     """The exit status, or minus the signal's number."""
     output: str = ""
@@ -87,6 +90,8 @@ class End:
                 return f"it used more than {math.ceil(limits.cpu)} seconds of processor time"
             case "memory":
                 return f"it used more than {limits.memory >> 20} MiB of memory"
+            case "files":
+                return f"it had more than {limits.all_files} files and sockets open"
             case "output":
                 return f"it printed more than {limits.output >> 20} MiB"
             case "processes":
@@ -175,7 +180,7 @@ class Sandboxes:
         self,
         *,
         slot: int = 0,
-        isolation: Sequence[str] = ("processes", "files", "user"),
+        isolation: Sequence[str] = ("processes", "files", "user", "calls"),
         sources: Sequence[str] = (),
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="lab-grade-"))

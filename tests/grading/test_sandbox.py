@@ -1,5 +1,6 @@
 """What a submission can see and reach from inside: asked of a submission that looks."""
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from lab.grading.channel import RemoteChannel
-from lab.grading.inside import jail, zygote
+from lab.grading.inside import calls, jail, zygote
 from lab.grading.sandbox import LACKING, Limits, Sandboxes, in_user_namespace
 from tests.processes import survivors
 
@@ -232,12 +233,89 @@ def test_the_keeper_tells_how_it_ended(sandboxes, work, source, reason):
             "memory",
             {"memory": 200 << 20},
         ),
+        (  # who prints all the time leaves no pause to look in
+            "import os, time\nfor _ in range(3): os.fork()\n"
+            "held = b'x' * (40 << 20)\nwhile True: os.write(1, b'.'); time.sleep(0.01)",
+            "memory",
+            {"memory": 200 << 20},
+        ),
+        (  # the children of a thread
+            "import os, threading\ndef fork():\n    for _ in range(4):\n        if os.fork() == 0:\n"
+            "            held = b'x' * (60 << 20)\n            threading.Event().wait()\n"
+            "    threading.Event().wait()\n"
+            "thread = threading.Thread(target=fork)\nthread.start()\nthread.join()",
+            "memory",
+            {"memory": 200 << 20},
+        ),
+        (
+            "import os, threading\nheld = [os.pipe() for _ in range(100)]\nos.fork(); os.fork()\n"
+            "threading.Event().wait()",
+            "files",
+            {"all_files": 500},
+        ),
     ],
 )
 def test_the_keeper_enforces_the_limits_by_itself(sandboxes, work, source, reason, limits):
     sandbox = sandboxes.start(work(source), "exercise.py", Limits(**{"wall": 30.0, **limits}))
     sandbox.channel.sendall(b'\x00\x00\x00\x25{"n": 1, "op": "load", "fields": {}}  ')
     assert sandbox.end(patience=25).reason == reason
+
+
+NOBODYS = """
+import ctypes, mmap, os, socket
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def refused():
+    return [
+        libc.syscall(*call) == -1
+        for call in (
+            (libc_numbers["memfd_create"], b"x", 0),
+            (libc_numbers["shmget"], 0, 4096, 0o1600),
+            (libc_numbers["msgget"], 0, 0o1600),
+            (libc_numbers["unshare"], 0x10000000),
+            (libc_numbers["io_uring_setup"], 1, bytes(256)),
+            (clone, 0x10000000 | 17, 0, 0, 0, 0),
+            (clone3, bytes(88), 88),
+        )
+    ]
+
+def shared():
+    try:
+        mmap.mmap(-1, 4096)
+        return "mapped"
+    except OSError as error:
+        return os.strerror(error.errno)
+
+def private():
+    mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    with open("file", "w+b") as file:
+        file.truncate(4096)
+        mmap.mmap(file.fileno(), 4096).close()
+    return "mapped"
+
+def buffer():
+    with socket.socket() as sock:
+        before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * before)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return [sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before,
+                sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0]
+"""
+
+
+def test_memory_that_no_process_has_is_refused(ask, sandboxes):
+    if "calls" not in sandboxes.isolation:
+        pytest.skip("no filter for system calls here")
+    column = list(calls.MACHINES).index(os.uname().machine)
+    numbers = {name: both[column] for name, both in calls.REFUSED.items()}
+    text = (
+        f"libc_numbers = {numbers}\nclone, clone3 = {calls.CLONE[column]}, {calls.CLONE3[column]}\n" + NOBODYS
+    )
+    assert all(ask("refused", text=text))
+    assert ask("shared", text=text) == os.strerror(errno.ENOMEM)
+    assert ask("private", text=text) == "mapped"
+    assert all(ask("buffer", text=text))
 
 
 def test_without_namespaces_everything_still_ends(work, solution):

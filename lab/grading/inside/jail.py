@@ -46,7 +46,8 @@ NAMES = {
     "/etc/nsswitch.conf": "hosts: files\n",
 }
 """So that localhost can be found, and no other name."""
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
+"""Not `zero`: what is mapped of it and shared is memory that no process has."""
 
 OURS = ("lab", "exercises", "tests", "gateway.py", "service_a.py", "service_b.py")
 """What stands of the lab beside the libraries, where it is installed."""
@@ -64,7 +65,7 @@ HOME = "/home/student"
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _call(name: str, *arguments: object) -> int:
+def call(name: str, *arguments: object) -> int:
     """A function of the C library; a negative result raises `OSError`."""
     if _libc is None:
         raise OSError(errno.ENOSYS, f"{name}: only Linux has it")
@@ -77,13 +78,13 @@ def _call(name: str, *arguments: object) -> int:
 
 def unshare(flags: int) -> None:
     """Leave the namespaces named by `flags` for new ones; raises `OSError` where the system forbids it."""
-    _call("unshare", flags)
+    call("unshare", flags)
 
 
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument; does nothing outside Linux."""
     if _libc is not None:
-        _call("prctl", option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+        call("prctl", option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 def become_root_of_own_namespace(extra: int = 0) -> None:
@@ -108,7 +109,7 @@ def loopback_up() -> None:
 
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     """mount(2); raises `OSError`."""
-    _call(
+    call(
         "mount",
         source.encode(),
         target.encode(),
@@ -264,7 +265,7 @@ def _allow(rules: int, path: str, access: int) -> None:
 
 def _syscall(number: int, *arguments: object) -> int:
     """A system call that the C library has no function for; these have the same number on every machine."""
-    return _call("syscall", ctypes.c_long(number), *arguments)
+    return call("syscall", ctypes.c_long(number), *arguments)
 
 
 def enter_root(root: Path) -> None:
@@ -273,8 +274,8 @@ def enter_root(root: Path) -> None:
     number = SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, f"pivot_root: its number on {os.uname().machine} is not known here")
-    _call("syscall", number, b".", b".")
-    _call("umount2", b".", MNT_DETACH)
+    call("syscall", number, b".", b".")
+    call("umount2", b".", MNT_DETACH)
     os.chdir("/")
 
 
@@ -324,5 +325,5 @@ def drop_privileges(owner: tuple[int, int] | None) -> None:
             with contextlib.suppress(OSError):
                 prctl(PR_CAPBSET_DROP, capability)
         header = struct.pack("Ii", CAP_VERSION_3, 0)
-        _call("capset", header, bytes(24))
+        call("capset", header, bytes(24))
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -8,7 +8,8 @@ limits, drains what is printed, and kills everything at the end; it also does so
     request   {"work", "file", "limits"} with two descriptors: the inmate's channel, the keeper's report
     report    {"end", "code", "output", "output_bytes", "cpu"}, one JSON document, when nothing is left alive
 
-`end` is exit, signal, wall, cpu, memory, output, disk, killed (by the grader) or setup (the sandbox failed).
+`end` is exit, signal, wall, cpu, memory, files, output, disk, killed (by the grader) or setup (the sandbox
+failed).
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from typing import Any
 
 if not __package__:  # run as a file, with nothing of ours on the path
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import calls  # type: ignore[import-not-found, unused-ignore]
     import jail  # type: ignore[import-not-found, unused-ignore]
     import runtime  # type: ignore[import-not-found, unused-ignore]
 
     sys.path.pop(0)
 else:
-    from lab.grading.inside import jail, runtime
+    from lab.grading.inside import calls, jail, runtime
 
 SHOWN = 16_384
 """Bytes of a submission's output that are kept."""
@@ -192,6 +194,8 @@ def attempt(kind: str, options: Options) -> None:
             os.chown(options.empty, *options.owner)
             os.chown(options.empty, os.getuid(), os.getgid())
         jail.drop_privileges(options.owner)
+    if kind == "calls":
+        calls.forbid()
 
 
 def reach_libraries(options: Options) -> None:
@@ -250,7 +254,7 @@ def watch(
     """Until the inmate is gone, by itself or because a limit was reached."""
     import resource
 
-    began = time.monotonic()
+    began = looked = time.monotonic()
     kept, count, end = b"", 0, ""
     os.set_blocking(reading, False)
     poll = select.poll()
@@ -268,13 +272,15 @@ def watch(
                 poll.unregister(reading)
             kept += chunk[: SHOWN - len(kept)]
             count += len(chunk)
+        now = time.monotonic()
         if count > limits["output"]:
             end = "output"
         elif report.fileno() in ready:
             end = "killed"  # the grader said so, or is gone
-        elif time.monotonic() - began > limits["wall"]:
+        elif now - began > limits["wall"]:
             end = "wall"
-        elif not ready:
+        elif now - looked >= LOOK:  # whether or not there is something to read: that is up to the submission
+            looked = now
             end = over_limit(pid, limits) or (fills(home, limits["disk"]) if home is not None else "")
         if end or gone in ready or gone < 0:
             if end:
@@ -333,17 +339,19 @@ def kill_rest() -> None:
 
 
 def children(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(number) for number in text.split()]
+    """Of all its threads: a process is the child of the thread that forked it."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it is gone
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
 
 
 def over_limit(pid: int, limits: dict[str, int]) -> str:
     """What all processes of the sandbox use together; rlimits bound each of them only by itself."""
     ticks = os.sysconf("SC_CLK_TCK")
-    memory, cpu, waiting, seen = 0, 0.0, [pid], 0
+    memory, cpu, files, waiting, seen = 0, 0.0, 0, [pid], 0
     while waiting and seen < 1000:
         at = waiting.pop()
         seen += 1
@@ -351,12 +359,25 @@ def over_limit(pid: int, limits: dict[str, int]) -> str:
             fields = Path(f"/proc/{at}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        cpu += (int(fields[11]) + int(fields[12])) / ticks
+        cpu += sum(map(int, fields[11:15])) / ticks  # its own, and that of its children that are gone
         memory += int(fields[21]) * os.sysconf("SC_PAGESIZE")
+        files += open_files(at, limits["files"])
         waiting += children(at)
     if memory > limits["memory"]:
         return "memory"
+    if files > limits["all_files"]:
+        return "files"
     return "cpu" if cpu > limits["cpu"] + 1 else ""
+
+
+def open_files(pid: int, most: int) -> int:
+    """How many descriptors a process has; `most` where it does not let us look."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        return most
+    except OSError:
+        return 0
 
 
 def fills(home: Path, size: int) -> str:
@@ -402,6 +423,8 @@ def inmate(request: dict[str, Any], channel: int, output: int, home: Path | None
             jail.drop_privileges(options.owner)
         if rules >= 0:
             jail.obey(rules)
+        if "calls" in options.isolation:
+            calls.forbid()
         with contextlib.suppress(OSError):  # only now: setuid takes it off
             jail.prctl(jail.PR_SET_PDEATHSIG, signal.SIGKILL)
             jail.prctl(jail.PR_SET_DUMPABLE, 1)  # its processes may look where others of them listen

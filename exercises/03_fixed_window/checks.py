@@ -28,6 +28,8 @@ def test_requests_up_to_the_limit_are_admitted(student: Student) -> None:
     three = limiter(student, limit=3)
     admitted = [three.take("ada", 0.0).admitted for _ in range(3)]
     expect(admitted, [True, True, True], of="admitted, with a limit of 3")
+    more = [three.take("ada", 0.0).admitted for _ in range(20)]
+    expect_that(not all(more), "a limit: of 20 more requests at once not all are admitted", "all are")
     one = limiter(student, limit=1)
     expect(one.take("grace", 0.0).admitted, True, of="admitted, with a limit of 1")
 

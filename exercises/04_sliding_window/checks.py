@@ -28,6 +28,8 @@ def test_requests_up_to_the_limit_are_admitted(student: Student) -> None:
     three = limiter(student, limit=3)
     admitted = [three.take("ada", now).admitted for now in (0.0, 0.0, 4.0)]
     expect(admitted, [True, True, True], of="admitted, with a limit of 3")
+    more = [three.take("ada", 4.0).admitted for _ in range(20)]
+    expect_that(not all(more), "a limit: of 20 more requests at once not all are admitted", "all are")
 
 
 @check(

@@ -37,6 +37,12 @@ def test_a_full_bucket_lets_a_burst_through(student: Student) -> None:
     four = bucket(student, limit=4)
     admitted = [four.take("ada", 100.0).admitted for _ in range(4)]
     expect(admitted, [True, True, True, True], of="admitted at once, with a limit of 4")
+    expect_that(
+        spend(four, "ada", 100.0, 20) < 20,
+        "a limit: of 20 more requests at once not all are admitted",
+        "all are",
+        mistake="not-a-whole-token",
+    )
 
 
 @check(

@@ -206,6 +206,7 @@ def test_different_resources_have_different_keys(student: Student) -> None:
 @check(
     points=1,
     why="A key that differs each time is a cache that never hits.",
+    after=("test_different_resources_have_different_keys",),
     look="what must not be part of the key: anything that differs between two equal requests",
     mistake="key-too-large",
 )

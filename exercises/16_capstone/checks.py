@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import socket
 import threading
 import time
@@ -44,6 +45,7 @@ class Asked:
 class Service:
     """Answers every request by telling what arrived, and keeps a list of them.
 
+    Each answer has a mark that nobody can guess: so it is known which answers it has really given.
     `/status/418` is answered with that status, `/hold/…` when `go` is set. Its WebSocket sends back what it
     gets; "tick" brings three messages, "close" a closing handshake with the code 4001.
     """
@@ -51,6 +53,10 @@ class Service:
     def __init__(self, name: str) -> None:
         self.name = name
         self.asked: list[Asked] = []
+        self.said: dict[str, dict[str, Any]] = {}
+        """By their marks."""
+        self.heard: list[str | bytes] = []
+        """Over WebSockets."""
         self.failing = False
         self.go = threading.Event()
         self.opened: list[str] = []
@@ -76,6 +82,8 @@ class Service:
             await asyncio.to_thread(self.go.wait, 10)
         status = int(rest[0]) if kind == "status" else 500 if self.failing else 200
         told = {"service": self.name, "method": scope["method"], "target": asked_for(scope), "number": number}
+        told["mark"] = secrets.token_hex(8)
+        self.said[told["mark"]] = told
         fields = [(b"content-type", b"application/json"), (b"x-service", self.name.encode())]
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": json.dumps(told).encode()})
@@ -86,6 +94,7 @@ class Service:
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] == "websocket.receive":
             text = message.get("text")
+            self.heard.append(message["bytes"] if text is None else text)
             if text == "close":
                 await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
                 return
@@ -124,7 +133,11 @@ class Gateway:
         self.a, self.b = a, b
         self._student = student
         self._url = url
-        self._client = httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False, verify=False)
+        # What was packed is not unpacked here: a few bytes could become as many gigabytes.
+        plain = {"accept-encoding": "identity"}
+        self._client = httpx.Client(
+            base_url=url, timeout=PATIENCE, headers=plain, trust_env=False, verify=False
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -151,13 +164,27 @@ class Gateway:
     def _text(self, response: httpx.Response) -> str:
         """The body, of an answer that ends some time: those that we ask for are short."""
         until, body = time.monotonic() + PATIENCE, b""
-        for piece in response.iter_bytes(65_536):
+        for piece in response.iter_raw(65_536):
             body += piece
             if len(body) > LARGEST:
                 raise Failure("the service's own answer, unchanged", f"more than {LARGEST >> 10} KiB")
             if time.monotonic() > until:
                 raise httpx.ReadTimeout("it goes on and on")
         return body.decode("utf-8", "replace")
+
+    def arrived(self, response: Got) -> dict[str, Any]:
+        """What the service says that arrived there; nobody else can have said it."""
+        try:
+            told = json.loads(response.text)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict) or "target" not in told:
+            got = f"{response.status_code} {response.text[:120]!r}"
+        elif told in (self.a.said.get(str(told.get("mark"))), self.b.said.get(str(told.get("mark")))):
+            return told
+        else:
+            got = f"{response.status_code}, and an answer that no service has given"
+        raise Failure("the service's own answer, unchanged", got)
 
     def statuses(self, paths: list[str], **headers: str) -> list[int]:
         return [self.get(path, **headers).status_code for path in paths]
@@ -242,19 +269,6 @@ def until(true: Callable[[], bool], wanted: str, got: str, within: float = PATIE
         pause.wait(0.01)
 
 
-def arrived(response: Got) -> dict[str, Any]:
-    """What the service says that arrived there."""
-    try:
-        told = json.loads(response.text)
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or "target" not in told:
-        raise Failure(
-            "the service's own answer, unchanged", f"{response.status_code} {response.text[:120]!r}"
-        )
-    return told
-
-
 ROUTED = ("test_a_request_reaches_its_service",)
 LIMITED = ("test_ten_requests_pass_and_no_more",)
 CACHED = ("test_an_equal_get_does_not_ask_again",)
@@ -276,8 +290,10 @@ def test_a_request_reaches_its_service(student: Student) -> None:
     with gateway(student) as some:
         response = some.get("/service-a/items/1")
         expect(response.status_code, 200, of="the status")
-        expect(arrived(response)["service"], "a", of="the service that answers")
-        expect(arrived(response)["target"], "/items/1", of="what the service is asked for", mistake="prefix")
+        expect(some.arrived(response)["service"], "a", of="the service that answers")
+        expect(
+            some.arrived(response)["target"], "/items/1", of="what the service is asked for", mistake="prefix"
+        )
 
 
 @check(
@@ -291,7 +307,7 @@ def test_a_request_reaches_its_service(student: Student) -> None:
 def test_the_query_goes_along(student: Student) -> None:
     with gateway(student) as some:
         for target in ("/users?limit=3&limit=4", "/search?q=a%26b&empty="):
-            told = arrived(some.get(f"/service-a{target}"))
+            told = some.arrived(some.get(f"/service-a{target}"))
             expect(told["target"], target, of="what the service is asked for")
 
 
@@ -305,7 +321,7 @@ def test_the_query_goes_along(student: Student) -> None:
 )
 def test_each_service_gets_its_own_requests(student: Student) -> None:
     with gateway(student) as some:
-        told = arrived(some.get("/service-b/info/2"))
+        told = some.arrived(some.get("/service-b/info/2"))
         expect(
             [told["service"], told["target"]], ["b", "/info/2"], of="who answers, and what it was asked for"
         )
@@ -342,7 +358,7 @@ def test_method_and_body_go_along(student: Student) -> None:
             response = some.request(
                 method, "/service-a/items/1", {"content-type": "application/x-mine"}, sent
             )
-            expect(arrived(response)["method"], method, of="the method that the service gets")
+            expect(some.arrived(response)["method"], method, of="the method that the service gets")
             last = some.a.asked[-1]
             expect(last.body, sent if method != "DELETE" else last.body, of="the body that the service gets")
             expect(
@@ -384,7 +400,7 @@ def test_the_services_status_comes_back(student: Student) -> None:
         for status in (201, 404, 418, 503):
             response = some.request("POST", f"/service-a/status/{status}", body=b"{}")
             expect(response.status_code, status, of="the status")
-            expect(arrived(response)["target"], f"/status/{status}", of="what the body speaks of")
+            expect(some.arrived(response)["target"], f"/status/{status}", of="what the body speaks of")
 
 
 @check(
@@ -545,7 +561,7 @@ def test_different_requests_have_different_answers(student: Student) -> None:
     with gateway(student) as some:
         paths = ["/service-a/items/1", "/service-a/items/2", "/service-a/items/1?size=2"]
         paths += ["/service-a/items/1?size=3", "/service-b/items/1"]
-        told = [arrived(some.get(path)) for path in paths]
+        told = [some.arrived(some.get(path)) for path in paths]
         got = [f"/service-{each['service']}{each['target']}" for each in told]
         expect(got, paths, of="what the answers speak of")
 
@@ -562,7 +578,7 @@ def test_only_good_answers_to_gets_are_kept(student: Student) -> None:
     with gateway(student) as some:
         some.get("/service-a/items/1")
         for _ in range(2):
-            told = arrived(some.request("POST", "/service-a/items/1", body=b"{}"))
+            told = some.arrived(some.request("POST", "/service-a/items/1", body=b"{}"))
             expect(told["method"], "POST", of="what a POST is answered with, after a GET for the same path")
         expect(len(some.a.asked), 3, of="requests that the service got: a GET and two equal POSTs")
         some.a.failing = True
@@ -586,6 +602,7 @@ def test_a_websocket_carries_text(student: Student) -> None:
         for text in ("hello", "", "größer"):
             some.send(client, text)
             expect(some.receive(client), text, of="what comes back")
+        expect(some.b.heard, ["hello", "", "größer"], of="what the service got")
         expect(some.b.opened, ["/ws"], of="what the service's WebSockets were opened for", mistake="prefix")
 
 
@@ -599,9 +616,11 @@ def test_a_websocket_carries_text(student: Student) -> None:
 )
 def test_a_websocket_carries_bytes(student: Student) -> None:
     with gateway(student) as some, some.websocket() as client:
-        for message in (bytes(range(256)), "text", b"more"):
+        messages = [bytes(range(256)), "text", b"more"]
+        for message in messages:
             some.send(client, message)
             expect(some.receive(client), message, of="what comes back")
+        expect(some.b.heard, messages, of="what the service got")
 
 
 @check(
@@ -620,6 +639,7 @@ def test_each_side_speaks_when_it_likes(student: Student) -> None:
         for message in ("quiet", "quiet", "loud"):
             some.send(client, message)
         expect(some.receive(client), "loud", of="one message after three")
+        expect(some.b.heard, ["tick", "quiet", "quiet", "loud"], of="what the service got")
 
 
 @check(
@@ -785,7 +805,7 @@ def test_bonus_a_window_ends(student: Student) -> None:
 def test_bonus_a_kept_answer_grows_old(student: Student) -> None:
     with gateway(student, RATE_LIMIT="1000000", CACHE_TTL="0.1") as some:
         until(
-            lambda: arrived(some.get("/service-a/items/1"))["number"] == 2,
+            lambda: some.arrived(some.get("/service-a/items/1"))["number"] == 2,
             "the service's second answer, with CACHE_TTL=0.1",
             f"the first one for {PATIENCE:g} seconds",
         )

@@ -1,4 +1,4 @@
-"""The same questions in other words, so that who has learnt the public checks by heart knows no answer.
+"""The same questions in other words, so that a table of what the public checks ask holds no answer.
 
 What a limiter has to say depends neither on what its clients are called, nor on when its clock began to run,
 nor on its unit. A module of checks may say so, by the place of the arguments:
@@ -11,7 +11,8 @@ nor on its unit. A module of checks may say so, by the place of the arguments:
 
 Then the grader's seed chooses other names, another beginning and another unit. The checks do not notice, and
 neither does a submission that does what the task says. The unit is a power of two and the beginning a number
-with many divisors, so that nothing is rounded and windows that begin at round moments still do.
+with many divisors, so that nothing is rounded and windows that begin at round moments still do. It is a
+disguise and no secret: who takes names, beginning and unit away is left with the hidden checks.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import pytest
 from lab.exercises.catalog import Exercise, find
 from lab.grading.grade import Grader
 from lab.grading.sandbox import Limits, Sandboxes
+from lab.grading.worker import sources_of
 
 collect_ignore = ["cheats", "fixtures"]  # submissions and checks, no tests
 
@@ -26,8 +27,7 @@ def fixed_window():
 
 @pytest.fixture(scope="session")
 def sandboxes(fixed_window):
-    sources = [fixed_window.starter.decode(), fixed_window.solution.read_text()]
-    with Sandboxes(slot=SLOT, sources=sources) as made:
+    with Sandboxes(slot=SLOT, sources=sources_of([fixed_window, find("16_capstone")])) as made:
         yield made
 
 

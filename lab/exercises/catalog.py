@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from lab.exercises import kit
 
 ROOT = Path(__file__).resolve().parents[2] / "exercises"
 STARTERS = Path(__file__).resolve().parent / "starters"
+LOADING = threading.Lock()
+"""Checks are loaded one after the other: while they are, their module has a name that all of them share."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ class Exercise:
         """The checks, in order. They are loaded afresh each time, so that an edited one counts."""
         from lab.exercises.agent import load_file
 
-        before = sys.modules.get("submission_checks")
-        try:
-            return kit.checks_in(load_file(self.checks_file))
-        finally:
-            if before is None:
-                sys.modules.pop("submission_checks", None)
+        with LOADING:
+            before = sys.modules.get("submission_checks")
+            try:
+                return kit.checks_in(load_file(self.checks_file))
+            finally:
+                if before is None:
+                    sys.modules.pop("submission_checks", None)
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,17 @@ def test_hints(exercise: Exercise) -> None:
     recognised |= {value for path in exercise.mistakes if (value := declared(path).get("recognised as"))}
     recognised |= set(re.findall(r'mistake="([a-z0-9-]+)"', exercise.checks_file.read_text(encoding="utf-8")))
     assert {f"mistake: {key}" for key in recognised} == {key for key in known if key not in graded}
+
+
+def test_checks_are_loaded_by_several_threads_at_once(tmp_path: Path) -> None:
+    """As a grader does it, whose workers each want to know what there is to check."""
+    (tmp_path / "checks.py").write_text(
+        "import sys, time\nfor _ in range(100):\n    time.sleep(0)  # another thread's turn\n"
+        "    assert sys.modules[__name__].__dict__ is globals()\n"
+    )
+    exercise = Exercise(90, tmp_path, "Threads", "For this test", 0, None)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(Exercise.checks, [exercise] * 8)) == [[]] * 8
 
 
 def test_numbers_and_folders() -> None:

@@ -38,7 +38,7 @@ DEEPEST = 40
 LARGEST_SOURCE = 1 << 18
 """Bytes of a file that is looked into, to see what it is or whom it resembles."""
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
-OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".bz2", ".xz", ".txz", ".zst")
+OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".bz2", ".tar.xz", ".xz", ".txz", ".tar.zst", ".zst")
 """Handed in all the same now and then: a submission, which cannot be read."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 """How a zip may be compressed: as all tools do it, and without a memory of any size."""
@@ -330,6 +330,8 @@ def unpack_zip(source: IO[bytes], copy: Copy) -> None:
                 copy.count()
                 safe_parts(entry.filename)
                 continue
+            if entry.flag_bits & 1:
+                raise Unreadable(f"it is protected by a password: {entry.filename[:80]!r}")
             if entry.compress_type not in METHODS:
                 raise Unreadable(f"it is compressed in an unusual way: {entry.filename[:80]!r}")
             with archive.open(entry) as content:
@@ -373,10 +375,18 @@ def assign(submission: Submission, exercises: Sequence[Exercise], wanted: Exerci
     sources = [path for path in sorted(folder.rglob("*.py")) if path.is_file()]
     sources = [path for path in sources if alone or path.name not in OURS]
     if wanted is not None:
-        # They say what it is for; then a file of any name will do where there is only one to choose from.
+        # They say what it is for; then a file of any name will do where there is only one to choose from. One
+        # that has been filled in goes before the modules that it imports.
+        named = [p for p in sources if p.name == wanted.file.name and not same(p, wanted.starter)]
         fitting = [path for path in sources if defined(path) & defined(wanted.solution)] or sources
+        fitting = named if len(named) == 1 else fitting
         if len(fitting) == 1 or len({path.read_bytes() for path in fitting}) == 1:
             submission.files[wanted.name] = fitting[0]
+        elif fitting:
+            names = ", ".join(readable(path.relative_to(folder).as_posix()) for path in fitting[:5])
+            submission.problem = f"which of its files is for {wanted.name} cannot be told: {names}"
+        else:
+            submission.problem = f"there is no Python file for {wanted.name} in it"
         return
     for exercise in exercises:
         here = f"{submission.path.parent.name}/{submission.path.name}"

@@ -18,6 +18,9 @@ from lab.grading.intake import Submission
 from lab.grading.pool import Pool
 from lab.grading.verdict import Class, Verdict
 
+REFERENCE = "the reference solution"
+NAMED = 5
+"""How many are named of those that a submission is equally like."""
 JOURNAL = "verdicts.jsonl"
 """In the reports' folder: the run's settings on the first line, then each verdict as soon as it is there."""
 
@@ -129,18 +132,27 @@ class Run:
                 s.name: read(s.files[exercise.name]) for s in self._submissions if exercise.name in s.files
             }
             pairs = similarity.similar(
-                sources, {"the reference solution": read(exercise.solution)}, exercise.starter.decode("utf-8")
+                sources, {REFERENCE: read(exercise.solution)}, exercise.starter.decode("utf-8")
             )
-            for pair in pairs:
+            alike: dict[str, dict[int, list[str]]] = {}
+            for pair in sorted(pairs, key=lambda pair: pair.second != REFERENCE):
                 for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-                    if one in sources:
-                        text = f"{exercise.name} is {round(100 * pair.share)} % like {other}"
-                        notes.setdefault(one, []).append(text)
+                    alike.setdefault(one, {}).setdefault(round(100 * pair.share), []).append(other)
+            for one in sources:
+                for percent, others in sorted(alike.get(one, {}).items(), reverse=True):
+                    text = f"{exercise.name} is {percent} % like {several(others)}"
+                    notes.setdefault(one, []).append(text)
         return notes
 
 
+def several(names: list[str]) -> str:
+    """The first of them, and how many there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def read(path: Path) -> str:
-    return path.read_bytes()[: intake.LARGEST_SOURCE].decode("utf-8", "replace")
+    return path.read_bytes()[: intake.LARGEST_SOURCE].decode("utf-8-sig", "replace")
 
 
 def with_notes(verdict: Verdict, notes: list[str]) -> Verdict:

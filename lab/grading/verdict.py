@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -21,6 +22,10 @@ MEANING: dict[str, str] = {
     "skipped": "skipped",
     "missing": "nothing to check",
 }
+
+
+TOLD: tuple[Status, ...] = ("hung", "crashed", "unloadable", "missing")
+"""How often these happened is part of a summary: they say more than that a check did not pass."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,15 @@ class Verdict:
         return list(dict.fromkeys(check.mistake for check in self.checks if check.mistake))
 
     def summary(self) -> str:
-        """`12 public checks passed, 5 hidden`, and how many there are of each."""
+        """`12 of 13 public checks passed, 5 of 5 hidden checks passed; 1 took too long`."""
         parts = []
         for hidden, word in ((False, "public"), (True, "hidden")):
             some = [check for check in self.checks if check.hidden == hidden]
             if some:
                 parts.append(f"{sum(check.passed for check in some)} of {len(some)} {word} checks passed")
-        return ", ".join(parts) or "no checks"
+        told = ", ".join(parts) or "no checks"
+        count = Counter(check.status for check in self.checks)
+        return "; ".join([told, *(f"{count[status]} {MEANING[status]}" for status in TOLD if count[status])])
 
     def data(self) -> dict[str, Any]:
         return asdict(self)

@@ -84,6 +84,7 @@ def tarred(*members, mode="w:gz"):
         ("ada", {"exercise.py": CODE}),
         ("ada", {"exercises": {NAME: {"exercise.py": CODE, "solution.py": "x", "checks.py": "x"}}}),
         ("ada", {NAME: {"exercise.py": CODE}, "notes.txt": "hello"}),
+        ("ada", {"exercise.py": CODE, "parts": {"__init__.py": "", "window.py": CODE + "# imported\n"}}),
         ("ada.zip", zipped({"exercise.py": CODE})),
         ("ada.ZIP", zipped({"exercise.py": CODE})),
         ("ada.zip", zipped({f"repo/exercises/{NAME}/exercise.py": CODE, "repo/gateway.py": "x"})),
@@ -168,6 +169,11 @@ def test_a_name_is_one_line_that_changes_nothing_where_it_is_shown(collect, give
         ("x.zip", zipped({"a/" * 41 + "exercise.py": CODE}), "more than 40 folders"),
         ("x.zip", zipped({"exercise.py": CODE}, zipfile.ZIP_LZMA), "unusual way"),
         ("x.zip", zipped({"exercise.py": CODE}).replace(b"PK\1\2", b"PK\1\2" * 2001), "more than 2000 files"),
+        (  # a flag in the list of contents
+            "x.zip",
+            zipped({"exercise.py": CODE}).replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"),
+            "protected by a password: 'exercise.py'",
+        ),
         ("x.zip", lambda: b"\0" * (37 << 20), "more than 32 MiB"),
         ("x.rar", b"Rar!", "no zip and no tar"),
         ("x.tar.xz", b"\xfd7zXZ", "no zip and no tar"),
@@ -207,7 +213,12 @@ def test_links_and_pipes_in_a_folder_are_refused(collect, given):
     assert "symbolic link: 'more'" in problems["ada"]
     assert "no file: 'pipe'" in problems["bob"]
     assert "symbolic link" in problems["linked"]
-    assert problems["eve"] == ""
+    assert problems["eve"] == f"there is no Python file for {NAME} in it"
+
+
+def test_two_that_may_be_it_are_named(collect, given):
+    found = collect(given("class", {"ada": {"a.py": CODE, "b.py": CODE + "#"}}))
+    assert [one.problem for one in found] == [f"which of its files is for {NAME} cannot be told: a.py, b.py"]
 
 
 def test_what_tools_leave_behind_is_not_counted(collect, given):
@@ -305,7 +316,7 @@ def test_folders_in_folders_in_folders_are_refused(collect, given, tmp_path):
 
 def test_file_names_that_are_no_text_are_digested_too(collect, given):
     (found,) = collect(given("x.tar", tarred(("exercise.py", b"x"), ("caf\udce9.py", b"y"), mode="w")))
-    assert found.problem == ""
+    assert (found.problem, found.files[NAME].name) == ("", "exercise.py")
     assert len(found.digest()) == 64
 
 

@@ -11,17 +11,29 @@ from lab.grading.verdict import CheckVerdict, Class, Verdict, median
 BARS = 10
 NOTHING_LOADED = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .25rem .6rem .25rem 0 }
-th { border-bottom: 1px solid #999; font-weight: 600 }
-td { border-bottom: 1px solid #e4e4e4; vertical-align: top }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.bar { background: #2f6f9f; height: .9rem } .track { background: #eee; width: 16rem }
-pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; margin: .3rem 0; font-size: 13px }
-.passed { color: #256b2f } .skipped { color: #777 }
-.failed, .hung, .crashed, .unloadable, .missing { color: #a3261b }
-.note { color: #7a5200 } details { margin: .4rem 0 } summary { cursor: pointer }
+:root { color-scheme: light dark; --ink: #1d2733; --paper: #f5f6f8; --card: #fff; --line: #dfe3e8;
+  --dim: #66717d; --bar: #2f6f9f; --good: #256b2f; --bad: #a3261b; --note: #7a5200 }
+@media (prefers-color-scheme: dark) { :root { --ink: #dde3ea; --paper: #12171d; --card: #1b222a;
+  --line: #313b46; --dim: #95a1ad; --bar: #5aa2d6; --good: #78c68a; --bad: #f08a80; --note: #e0b45c } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
+  color: var(--ink); background: var(--paper) }
+h1 { font-size: 1.6rem; margin: .5rem 0 1rem } h2 { font-size: 1.1rem; margin: 0 0 .7rem }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.2rem;
+  margin: 1rem 0; overflow-x: auto }
+.figures { display: flex; flex-wrap: wrap; gap: 2.5rem } .figures strong { display: block; font-size: 1.7rem }
+.figures, small, .skipped, th { color: var(--dim) } .figures strong { color: var(--ink); font-weight: 600 }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .8rem .3rem 0 }
+th { border-bottom: 2px solid var(--line); font-weight: 600; font-size: .85rem }
+td { border-bottom: 1px solid var(--line); vertical-align: top } tr:last-child > td { border-bottom: 0 }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; width: 1% }
+.track { background: var(--line); border-radius: 3px; min-width: 8rem; margin-top: .3rem }
+.bar { background: var(--bar); border-radius: 3px; height: .8rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--paper); border-radius: 4px;
+  padding: .6rem; margin: .3rem 0; font-size: 13px }
+.passed { color: var(--good) } .failed, .hung, .crashed, .unloadable, .missing { color: var(--bad) }
+.note { color: var(--note) } a { color: inherit }
+details { border-top: 1px solid var(--line); padding: .4rem 0 } summary { cursor: pointer }
+details:target > summary { font-weight: 600 }
 """
 
 
@@ -30,13 +42,13 @@ def document(result: Class) -> str:
     title = f"Grades: {', '.join(result.exercises)}"
     sections = [
         f"<h1>{text(title)}</h1>",
-        figures(result),
-        "<h2>How the points are spread</h2>" + spread(result),
-        "<h2>Checks, by how often they fail</h2>" + failing(result),
-        "<h2>Known mistakes</h2>" + mistakes(result),
-        "<h2>Submissions</h2>" + overview(result),
-        "<h2>Details</h2>" + "".join(details(verdict) for verdict in result.verdicts),
         "".join(f'<p class="note">{text(note)}</p>' for note in result.notes),
+        section("", figures(result)),
+        section("How the points are spread", spread(result)),
+        section("Checks, by how often they fail", failing(result)),
+        section("Known mistakes", mistakes(result)),
+        section("Submissions", overview(result)),
+        section("Details", "".join(details(v, at) for at, v in enumerate(result.verdicts))),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -47,6 +59,10 @@ def document(result: Class) -> str:
     )
 
 
+def section(title: str, content: str) -> str:
+    return f"<section>{f'<h2>{title}</h2>' if title else ''}{content}</section>"
+
+
 def text(value: object) -> str:
     return escape(printable(str(value)))
 
@@ -55,9 +71,14 @@ def figures(result: Class) -> str:
     points = [verdict.points for verdict in result.verdicts]
     mean = sum(points) / len(points) if points else 0.0
     full = sum(verdict.points == verdict.maximum for verdict in result.verdicts)
+    shown = (
+        (str(len(points)), "submissions"),
+        (f"{mean:.1f}", f"points on average, of {result.maximum}"),
+        (f"{median(points):g}", "median"),
+        (str(full), "with all points"),
+    )
     return (
-        f"<p>{len(points)} submissions, maximum {result.maximum} points; mean {mean:.1f}, "
-        f"median {median(points):g}; {full} with all points.</p>"
+        f'<div class="figures">{"".join(f"<div><strong>{n}</strong>{what}</div>" for n, what in shown)}</div>'
     )
 
 
@@ -118,13 +139,14 @@ def mistakes(result: Class) -> str:
 
 def overview(result: Class) -> str:
     rows = [
-        f'<tr><td>{text(v.name)}</td><td class="n">{v.points}/{v.maximum}</td>'
+        f'<tr><td><a href="#s{at}">{text(v.name)}</a></td><td class="n">{v.points}/{v.maximum}</td>'
         f'<td class="n">{v.percent:g} %</td>'
         f"<td>{text(v.problem or v.summary())}</td><td>{text(', '.join(v.mistakes))}</td>"
         f'<td class="note">{text("; ".join(v.notes))}</td></tr>'
-        for v in result.verdicts
+        for at, v in enumerate(result.verdicts)
     ]
-    head = "".join(f"<th>{title}</th>" for title in ("submission", "points", "", "", "mistakes", ""))
+    head = '<th>submission</th><th class="n">points</th><th class="n">share</th>'
+    head += "<th>what happened</th><th>known mistakes</th><th>notes</th>"
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
@@ -132,7 +154,7 @@ def name(check: CheckVerdict) -> str:
     return f"{text(check.title)}{' (hidden)' if check.hidden else ''}"
 
 
-def details(verdict: Verdict) -> str:
+def details(verdict: Verdict, number: int) -> str:
     rows = []
     for check in verdict.checks:
         shown = told(check)
@@ -143,6 +165,7 @@ def details(verdict: Verdict) -> str:
             + "</td></tr>"
         )
     return (
-        f"<details><summary>{text(verdict.name)}: {verdict.points} of {verdict.maximum}</summary>"
+        f'<details id="s{number}">'
+        f"<summary>{text(verdict.name)}: {verdict.points} of {verdict.maximum}</summary>"
         f"<table>{''.join(rows)}</table></details>"
     )

@@ -15,6 +15,7 @@ students) or in a locked-up child (for graders). `Agent.handle` and `Agent.handl
     asleep  clock                                how many sleep by it
     open                                         how many streamed bodies are neither read out nor closed
     stand   name, attributes, methods            a ref: an object of the check's (see `StandIn`)
+    look    ref, names                           a record of those of that object's attributes that it has
     set     ref, attributes                      nothing; that object's attributes have these values now
     told    ref                                  the names of its methods that were called, in order
     settle                                       nothing; by now every task has come as far as it can
@@ -227,6 +228,10 @@ class Agent:
             case "stand":
                 kind = type(fields["name"], (StandIn,), {})
                 return self._ticket(kind(self._unpack(fields["attributes"]), self._unpack(fields["methods"])))
+            case "look":
+                thing = self._objects[fields["ref"]]
+                has = {name: getattr(thing, name) for name in fields["names"] if hasattr(thing, name)}
+                return Record(type(thing).__name__, has)
             case "set":
                 return vars(self._objects[fields["ref"]]).update(self._unpack(fields["attributes"]))
             case "told":

@@ -197,7 +197,10 @@ def show(value: Any, room: int = 300) -> str:
 
 
 class Shape:
-    """A record with at least these fields, of these types; more fields are allowed, other names are."""
+    """A record with at least these fields, of these types; more fields are allowed, other names are.
+
+    So is an object of any class that has them as attributes.
+    """
 
     def __init__(self, kind: str, **fields: Any) -> None:
         self.kind = kind
@@ -566,7 +569,7 @@ class Thing:
         if wanted is Ref or Ref in get_args(wanted):
             fields["sealed"] = True
         return self._student._do(
-            "call", fields, lambda answer: self._shaped(method, self._student._value(answer, entry))
+            "call", fields, lambda answer: self._shaped(method, self._student._value(answer, entry), entry)
         )
 
     def start(self, method: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
@@ -588,7 +591,7 @@ class Thing:
                 answer = await student._channel.ask_async("start", fields)
             if started.cancelled and answer.get("raised", {}).get("kind") == "CancelledError":
                 raise asyncio.CancelledError
-            return self._shaped(method, student._value(answer, entry))
+            return self._shaped(method, student._value(answer, entry), entry)
 
         task = asyncio.ensure_future(finish())
         student._started[task] = started
@@ -596,7 +599,13 @@ class Thing:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
-    def _shaped(self, method: str, value: Any) -> Any:
+    def _shaped(self, method: str, value: Any, entry: list[str]) -> Any:
+        shape = _shape(self._shapes.get(method))
+        if shape is not None and isinstance(
+            value, Ref
+        ):  # of a class that is no dataclass: it has attributes too
+            fields = {"ref": value.number, "names": list(shape.fields)}
+            value = self._student._value(self._student._channel.ask("look", fields), entry)
         if method in self._shapes and (reason := mismatch(value, self._shapes[method])):
             raise Failure(f"{method} returns {_type_name(self._shapes[method])}", reason)
         return value
@@ -607,6 +616,11 @@ def _alternatives(wanted: Any) -> tuple[Any, ...]:
     if isinstance(wanted, tuple):
         return wanted
     return get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else ()
+
+
+def _shape(wanted: Any) -> Shape | None:
+    """The shape that `wanted` asks for, or is one of the alternatives."""
+    return next((part for part in (wanted, *_alternatives(wanted)) if isinstance(part, Shape)), None)
 
 
 def _type_name(wanted: Any) -> str:

@@ -15,12 +15,14 @@ import io
 import os
 import re
 import stat
+import sys
 import tarfile
 import unicodedata
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -443,7 +445,10 @@ def parsed(source: bytes | str) -> ast.Module | None:
 
 
 def work_folder(path: Path, into: Path) -> str:
-    """Copy the file at `path`, and what stands beside it, to `into`; the value is its name there."""
+    """Copy the file at `path`, and what stands beside it, to `into`; the value is its name there.
+
+    That is its own, unless it is alone and its name would hide a module that it may want to import.
+    """
     into.mkdir()
     into.chmod(0o755)
     source = path.parent
@@ -456,4 +461,15 @@ def work_folder(path: Path, into: Path) -> str:
             if name not in OURS or Path(folder, name) == path:
                 (target / name).write_bytes(Path(folder, name).read_bytes())
                 (target / name).chmod(0o644)
+    if list(into.iterdir()) == [into / path.name] and hides_a_module(path.stem):
+        (into / path.name).rename(into / "exercise.py")
+        return "exercise.py"
     return path.name
+
+
+def hides_a_module(name: str) -> bool:
+    """Whether a file of this name would be found where a library is looked for, as `abc.py` or `httpx.py`."""
+    libraries = [path for path in sys.path if path.endswith("-packages")]
+    return name in sys.stdlib_module_names or (
+        name.isidentifier() and PathFinder.find_spec(name, libraries) is not None
+    )

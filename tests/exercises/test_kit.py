@@ -140,6 +140,37 @@ VERDICT = Shape("Verdict", admitted=bool, wait=float)
 
 
 @pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        ("types.SimpleNamespace(admitted=True, wait=1.5, more=object())", ""),
+        ("Plain(True, 1.5)", ""),
+        ("Plain(True, None)", "wait: None is not a finite number"),
+        ("Plain(Plain(1, 1), 1.5)", "admitted: <Plain> is not True or False"),
+        ("types.SimpleNamespace(admitted=True)", "the SimpleNamespace has no wait"),
+        ("object()", "the object has no admitted"),
+    ],
+)
+def test_a_verdict_may_be_of_any_class_that_has_its_attributes(run: Run, answer: str, came: str) -> None:
+    source = (
+        "import types\nclass Plain:\n def __init__(self, admitted, wait):\n"
+        f"  self.admitted, self._wait = admitted, wait\n wait = property(lambda self: self._wait)\n"
+        f"class Limiter:\n def take(self): return {answer}\n async def later(self): return {answer}\n"
+    )
+
+    def test_takes(student: Student) -> None:
+        limiter = student.new("Limiter").answering(take=VERDICT)
+        expect([limiter.take().admitted, limiter.take().wait], [True, 1.5])
+
+    async def test_waits(student: Student) -> None:
+        limiter = student.new("Limiter").answering(later=VERDICT | None)
+        expect((await limiter.start("later")).wait, 1.5)
+
+    for function in (test_takes, test_waits):
+        result = run(source, function)
+        assert (f"came      {came}" in result.text) if came else (result.text == "")
+
+
+@pytest.mark.parametrize(
     ("value", "wanted", "reason"),
     [
         (1, int, ""),

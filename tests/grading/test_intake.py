@@ -245,6 +245,23 @@ def test_the_checks_and_the_solution_beside_a_submission_do_not_go_into_the_sand
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["b.py", "exercise.py"]
 
 
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"calendar.py": CODE}, "exercise.py"),
+        ({"httpx.py": CODE}, "exercise.py"),
+        ({"gateway.py": CODE}, "gateway.py"),
+        ({"my limiter.v2.py": CODE}, "my limiter.v2.py"),
+        ({"calendar.py": CODE, "helper.py": ""}, "calendar.py"),
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_a_lone_file_hides_no_library(given, tmp_path, files, wanted):
+    folder = given("ada", files)
+    name = intake.work_folder(folder / next(iter(files)), tmp_path / "work")
+    assert (name, (tmp_path / "work" / name).read_text()) == (wanted, CODE)
+
+
 def test_the_digest_changes_with_the_content_only(collect, given):
     folder = given("class", {"ada": {"a.py": CODE}, "bob": {"a.py": CODE}, "eve": {"a.py": CODE + "#"}})
     ada, bob, eve = (submission.digest() for submission in collect(folder))

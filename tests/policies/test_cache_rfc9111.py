@@ -663,6 +663,8 @@ LOCATIONS = {
     "relative": ("items/7", "-"),
     "the gateway's path": ("/a/items/7", "-"),
     "the gateway's address": ("http://gateway:8000/a/items/7", "-"),
+    "the service's address": ("http://127.0.0.1:1/items/7", "-"),
+    "another port of the service's host": ("http://127.0.0.1:2/items/7", "+"),
     "another host": ("http://elsewhere/items/7", "+"),
     "another host in short": ("//elsewhere/items/7", "+"),
     "another service": ("http://gateway:8000/b/items/7", "+"),

@@ -133,7 +133,7 @@ def test_what_an_unsafe_request_made_untrue_is_named() -> None:
     core = HttpCache()
     stored(core, "Cache-Control: max-age=60")
     assert core.stored() == [b"/a/items/1"]
-    keys = core.invalidate(exchange(method="PUT"), Response(204, fields("Location: /items/2")))
+    keys = core.invalidate(exchange(method="PUT"), Response(204, fields("Location: /items/2")), "")
     assert keys == {b"/a/items/1", b"/a/items/2"}
     assert core.stored() == []
 
@@ -142,10 +142,15 @@ def test_what_an_unsafe_request_made_untrue_is_named() -> None:
     ("location", "keys"),
     [
         ("/items/2", {b"/a/items/2"}),
+        ("/api/items/2", {b"/a/items/2", b"/a/api/items/2"}),
+        ("http://10.0.0.1:9/api/items/2", {b"/a/items/2"}),
+        ("http://10.0.0.1:9/apitems/2", set()),
+        ("http://10.0.0.1:9/items/2", set()),
         ("http://gateway:8000/a/items/2", {b"/a/items/2"}),
         ("http://gateway:8000/b/items/2", set()),
         ("http://elsewhere/a/items/2", set()),
     ],
 )
 def test_a_location_voids_only_what_is_the_service_s_own(location: str, keys: set[bytes]) -> None:
-    assert locations(exchange(method="POST"), Response(201, fields(f"Location: {location}"))) == keys
+    response = Response(201, fields(f"Location: {location}"))
+    assert locations(exchange(method="POST"), response, "http://10.0.0.1:9/api") == keys

@@ -10,6 +10,7 @@ import pytest
 
 from lab.model import Exchange, Response
 from lab.policies.cache import Cache, HttpCache, TtlCache, Verdict
+from lab.policies.cache import body as shared_body
 from lab.settings import ServiceSettings
 from tests.fakes import eventually
 from tests.policies.cache_world import World, drain, fields, said
@@ -558,6 +559,46 @@ async def test_slow_reader_holds_back_the_others_only_past_the_limit() -> None:
     assert await waiting == b"123456"
     assert await drain(fast) == b""
     assert world.cache.snapshot()["entries"] == 0
+
+
+async def test_reader_that_stops_is_let_go_when_the_patience_of_the_others_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_body, "PATIENCE", 0.0)
+    door, tap = Door(), Tap()
+    world = World(door, max_body=10)
+    tasks = [asyncio.ensure_future(world.get()) for _ in range(2)]
+    await settle()
+    door.answer(0, streamed(tap))
+    slow, fast = await asyncio.gather(*tasks)
+    assert slow.stream is not None
+    ends: list[BaseException | None] = []
+    slow.on_end(ends.append)
+    tap.give(*[b"123456"] * 4, None)
+    assert await anext(aiter(slow.stream)) == b"123456"
+    assert await drain(fast) == b"123456" * 4
+    # Neither the service nor a stage is to blame: it ends like a client that went away.
+    with pytest.raises(asyncio.CancelledError) as error:
+        await anext(aiter(slow.stream))
+    await slow.aclose(error.value)
+    assert ends == [error.value]
+    assert tap.closed
+
+
+async def test_after_a_body_that_outgrew_the_limit_nobody_shares_one_for_a_while() -> None:
+    door, tap = Door(), Tap()
+    world = World(door, max_body=10)
+    first = asyncio.ensure_future(world.get())
+    await settle()
+    door.answer(0, streamed(tap))
+    tap.give(b"123456", b"123456", None)
+    assert await drain(await first) == b"123456" * 2
+    tasks = [asyncio.ensure_future(world.get()) for _ in range(2)]
+    await settle()
+    assert len(door.waiting) == 3
+    door.answer(1, world.response(FRESH, b"1"))
+    door.answer(2, world.response(FRESH, b"2"))
+    assert [(await task).content for task in tasks] == [b"1", b"2"]
 
 
 async def test_nobody_joins_a_body_that_began_longer_ago_than_it_is_fresh() -> None:

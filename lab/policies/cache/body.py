@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+PATIENCE = 5.0
+"""Seconds, in all, for which the readers of a long body wait for the slowest of them."""
 
 
 class SharedBody:
@@ -12,7 +16,8 @@ class SharedBody:
 
     Nothing is read ahead of the fastest reader. While no more than `limit` bytes have come, all of them are
     kept and new readers may join (`open`). Past it only what the slowest reader still needs is kept, and
-    when that is more than `limit`, the fast ones wait for it.
+    when that is more than `limit`, the fast ones wait for it, for `PATIENCE` seconds in all. From then on,
+    who is so far behind is let go: one client that stops reading must not stop the others.
 
     `done(body)` is called once: with the whole body when it ended as it should, or with None as soon as
     that can no longer be had: too long, broken off, nobody reads on.
@@ -30,6 +35,7 @@ class SharedBody:
         self._readers: set[Reader] = set()
         self._pull: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
+        self._patient_until: float | None = None
         self._ended = False
         self._error: BaseException | None = None
 
@@ -38,14 +44,24 @@ class SharedBody:
         """Whether a reader who comes now still gets all of it."""
         return self._done is not None or (self._ended and self._error is None and self._first == 0)
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether more has come, and is still needed, than `limit` bytes."""
+        return self._held > self._limit
+
     def reader(self) -> Reader:
         reader = Reader(self)
         self._readers.add(reader)
         return reader
 
     async def read(self, reader: Reader) -> bytes | None:
-        """The reader's next chunk, None at the end. Raises what the service did wrong."""
+        """The reader's next chunk, None at the end. Raises what the service did wrong.
+
+        A reader that was let go meets a `CancelledError`, as if its client had gone away.
+        """
         while True:
+            if reader not in self._readers:
+                raise asyncio.CancelledError
             if reader.position < self._first + len(self._chunks):
                 chunk = self._chunks[reader.position - self._first]
                 reader.position += 1
@@ -55,14 +71,25 @@ class SharedBody:
                 if self._error is not None:
                     raise self._error
                 return None
-            if self._done is None and self._held > self._limit:
-                self._moved.clear()
-                await self._moved.wait()
+            if self._done is None and self.outgrown:
+                await self._wait_for_the_slowest()
                 continue
             if self._pull is None:
                 # A task of its own: a reader that is cancelled must not take the body from the others.
                 self._pull = asyncio.ensure_future(self._pull_one())
             await asyncio.wait((self._pull,))
+
+    async def _wait_for_the_slowest(self) -> None:
+        """Until it has moved; past the readers' patience, those who are as far behind are let go."""
+        if self._patient_until is None:
+            self._patient_until = asyncio.get_running_loop().time() + PATIENCE
+        self._moved.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._patient_until):
+                await self._moved.wait()
+                return
+        self._readers = {reader for reader in self._readers if reader.position > self._first}
+        self._trim()
 
     async def _pull_one(self) -> None:
         try:
@@ -78,7 +105,7 @@ class SharedBody:
         else:
             self._chunks.append(chunk)
             self._held += len(chunk)
-            if self._held > self._limit:
+            if self.outgrown:
                 self._finish(None)
         finally:
             self._pull = None
@@ -100,7 +127,9 @@ class SharedBody:
 
     async def leave(self, reader: Reader) -> None:
         """A reader stops. With the last one the reading of the service stops too."""
-        self._readers.discard(reader)
+        if reader not in self._readers:
+            return
+        self._readers.remove(reader)
         if self._readers:
             self._trim()
             return

@@ -78,8 +78,11 @@ class CacheCore(Protocol):
     def drop(self, entry: Entry) -> None:
         """Forget one entry."""
 
-    def invalidate(self, exchange: Exchange, response: Response) -> set[bytes]:
-        """Forget what a successful unsafe request made untrue; the keys concerned."""
+    def invalidate(self, exchange: Exchange, response: Response, address: str) -> set[bytes]:
+        """Forget what a successful unsafe request made untrue; the keys concerned.
+
+        `address` is the service's own, under which its response may name what it changed.
+        """
 
     def purge(self, key: bytes) -> int:
         """Forget everything stored under a key; how many entries that was."""

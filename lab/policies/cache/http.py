@@ -135,9 +135,9 @@ class HttpCache:
 
     # -- forgetting ------------------------------------------------------------------------------------------
 
-    def invalidate(self, exchange: Exchange, response: Response) -> set[bytes]:
+    def invalidate(self, exchange: Exchange, response: Response, address: str) -> set[bytes]:
         """Forget the target of a successful unsafe request, and its Location and Content-Location (§4.4)."""
-        keys = {key_of(exchange)} | locations(exchange, response)
+        keys = {key_of(exchange)} | locations(exchange, response, address)
         for key in keys:
             self._shelf.purge(key)
         return keys
@@ -203,13 +203,17 @@ def _judge(entry: Entry, wants: fields.Directives, now: float) -> tuple[Verdict,
     return Verdict.FORWARD, b"stale"
 
 
-def locations(exchange: Exchange, response: Response) -> set[bytes]:
+def locations(exchange: Exchange, response: Response, address: str) -> set[bytes]:
     """The keys that Location and Content-Location name, as far as they are of the same service.
 
-    A reference may be relative, or name the host by which the client or the service knows the service.
-    Whatever it names, it must lie in the service's own space: another service's answers are not its to void.
+    A reference may be relative, or name the host by which the client or the service knows the service
+    (`address`). Whatever it names, it must lie in the service's own space: another service's answers are not
+    its to void.
     """
     keys: set[bytes] = set()
+    prefix = b"/" + exchange.service.encode()
+    own = urlsplit(address)
+    below = own.path.encode("latin-1")  # what stands before every path at the service's address
     for name in (b"location", b"content-location"):
         value = response.header(name)
         if value is None:
@@ -219,11 +223,12 @@ def locations(exchange: Exchange, response: Response) -> set[bytes]:
             url = urlsplit(urljoin(base, value.decode("latin-1")))
         except ValueError:
             continue
-        prefix = b"/" + exchange.service.encode()
         path = url.path.encode("latin-1") or b"/"
         query = b"?" + url.query.encode("latin-1") if url.query else b""
         if url.netloc == "service":
             keys.add(prefix + path + query)
+        if url.netloc in ("service", own.netloc) and path.startswith(below + b"/"):
+            keys.add(prefix + path.removeprefix(below) + query)
         if url.netloc in ("service", exchange.host.decode("latin-1")) and path.startswith(prefix + b"/"):
             keys.add(path + query)  # written from the client's point of view
     return keys

@@ -81,7 +81,7 @@ class Lifted:
     def drop(self, entry: Entry) -> None:
         self.purge(entry.key)
 
-    def invalidate(self, exchange: Exchange, response: Response) -> set[bytes]:
+    def invalidate(self, exchange: Exchange, response: Response, address: str) -> set[bytes]:
         self.purge(key_of(exchange))
         return {key_of(exchange)}
 

@@ -169,7 +169,9 @@ class Cache:
     async def _other_method(self, exchange: Exchange, call_next: Handler) -> Response:
         response = await call_next(exchange)
         if exchange.method not in SAFE and 200 <= response.status < 400:
-            self._void(self.core.invalidate(exchange, response))
+            service = self._services.get(exchange.service)
+            address = "" if service is None else service.url
+            self._void(self.core.invalidate(exchange, response, address))
         return response
 
     # -- asking the service ----------------------------------------------------------------------------------
@@ -335,6 +337,8 @@ class Cache:
         if body is not None and not flight.void and not _short(length, len(body)):
             entry.complete(body)
             self._keep(entry, decision)
+        elif flight.body is not None and flight.body.outgrown:
+            self._unshared[decision.collapse] = True
 
     def _keep(self, entry: Entry, decision: Decision) -> None:
         self.core.put(entry)

@@ -342,6 +342,8 @@ def _parse(text: str, source: str, as_json: bool = False) -> Any:
         if mark := getattr(error, "problem_mark", None):
             where = f" at line {mark.line + 1}, column {mark.column + 1}"
         reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        if mark and any("${" in line for line in text.splitlines()[mark.line : mark.line + 1]):
+            reason += "; between { } or [ ] a ${NAME} needs quotes around it"
     except RecursionError:
         reason = "it is nested too deeply"
     except Exception:  # PyYAML lets ValueError, IndexError and more escape, as for 2024-13-45 or !!int ""

@@ -320,6 +320,8 @@ def test_a_secret_is_never_repeated(complaint: Any, text: str) -> None:
         ('{"cache": {"ttl": 1, "ttl": 2}}', ".yaml", "the key 'ttl' stands twice"),
         ('{"cache": {"ttl": 1, "ttl": 2}}', ".json", "the key 'ttl' stands twice"),
         ("? [a]\n: 1", ".yaml", "a key must be a name"),
+        ("cache: {ttl: ${TTL:-5}}", ".yaml", "between { } or [ ] a ${NAME} needs quotes around it"),
+        ("cache:\n  ttl: ${TTL:-5}\n[", ".yaml", "at line 3, column 1"),
         ("a: &a {x: 1}\ncache:\n  <<: *a", ".yaml", "'<<' is not supported here"),
         ("x: !!python/object:os.system x", ".yaml", "could not determine a constructor"),
         ("a: 2024-13-45", ".yaml", "a value that does not fit its type"),

@@ -212,18 +212,18 @@ def client_address(peer: str, forwarded_for: list[bytes], networks: tuple[Networ
     """The client: the right-most address of X-Forwarded-For that is not a trusted proxy of ours.
 
     Read from the right, since each hop appends whom it saw: what stands left of the first untrusted address
-    is that client's own invention. Text that is no address ends the search at the hop before it.
+    is that client's own invention. Text that is no address ends the search at the hop before it. The answer
+    is in the canonical spelling, so that a client is one client whatever way its address is written.
     """
     client = peer
     hops = b",".join(forwarded_for).split(b",")
     for hop in reversed(hops):
-        address = _bare(hop.strip().decode("latin-1"))
         try:
-            ip_address(address)
+            ip = ip_address(_bare(hop.strip().decode("latin-1")))
         except ValueError:
             return client
-        client = address
-        if not trusted(address, networks):
+        client = str(getattr(ip, "ipv4_mapped", None) or ip)
+        if not trusted(client, networks):
             return client
     return client
 

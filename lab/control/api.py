@@ -263,14 +263,15 @@ def _admin(gateway: Gateway) -> None:
         path: str | None = Query(None, description="the gateway's path and query; all if left out"),
     ) -> Any:
         """Purge one entry, or all."""
+        _policy("cache")
         return {"purged": gateway.policies.purge(path)}
 
     @gateway.put("/admin/breakers/{service}", tags=["admin"], dependencies=bearer)
     async def put_breaker(service: str, wanted: BreakerState) -> Any:
         """Hold a breaker open or closed, or let it decide again."""
+        _policy("breaker")
         _service(service)
-        gateway.policies.force_breaker(service, wanted.state)
-        return gateway.policies.breakers().get(service)
+        return gateway.policies.force_breaker(service, wanted.state)
 
     @gateway.post("/admin/notes", tags=["admin"], dependencies=bearer, status_code=204)
     async def note(note: Note) -> None:

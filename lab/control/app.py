@@ -69,7 +69,8 @@ class Gateway(FastAPI):
         handler, slots = compose(stages, forward.__call__)
         outer, _ = compose([stage for stage in stages if getattr(stage, "always", False)], _refuse)
         self.policies = Policies(slots, settings, context, self.feed.emit)
-        self.access_log = next(stage for stage in stages if isinstance(stage, AccessLog))
+        kept = (stage for stage in stages if isinstance(stage, AccessLog))
+        self.access_log = next(kept, AccessLog(context=context))  # without one in the row nothing is counted
         self.tally = self.access_log.tally
         own = api.protect(super().__call__, settings.admin.token)
         self.edge = Edge(handler, outer, own, self.services, settings.limits, settings.trusted_proxies, clock)

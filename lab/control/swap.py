@@ -73,8 +73,10 @@ class Policies:
         services: dict[str, Any] = self.state("breaker").get("services", {})
         return services
 
-    def force_breaker(self, service: str, state: str) -> None:
+    def force_breaker(self, service: str, state: str) -> Any:
+        """Hold a service's breaker in a state, or let it go (`auto`); its figures, on or off."""
         self.stage("breaker").force(service, state)
+        return self._slots["breaker"].stage.snapshot()["services"][service]
 
     def purge(self, path: str | None) -> int:
         """How many entries of the cache were removed: those of `path`, or all."""
@@ -83,7 +85,8 @@ class Policies:
 
     def forget(self, service: str) -> None:
         """Drop what was stored of a service that is gone or has moved."""
-        self.stage("cache").forget(service)
+        if "cache" in self._slots:
+            self.stage("cache").forget(service)
 
     # -- change ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import PIPELINE
 from lab.control import Gateway
 from lab.settings import build
+from lab.policies.request_id import RequestId
 from tests.control.world import world
 
 
@@ -194,6 +195,25 @@ async def test_a_breaker_is_held_open_and_closed_and_let_go() -> None:
         problem(await w.admin("PUT", "/admin/breakers/nope", json={"state": "open"}), 404)
         problem(await w.admin("PUT", "/admin/breakers/service-a", json={"state": "ajar"}), 422)
         assert [e["to"] for e in w.events if e["kind"] == "breaker"] == ["open", "closed"]
+
+
+async def test_what_a_breaker_is_held_in_is_told_where_the_policy_is_off_too() -> None:
+    async with world({"breaker": {"enabled": False}}) as w:
+        response = await w.admin("PUT", "/admin/breakers/service-a", json={"state": "open"})
+        assert (response.json()["state"], response.json()["forced"]) == ("open", True)
+        assert (await w.get("/service-a/x")).status_code == 200
+
+
+async def test_a_gateway_of_fewer_policies_can_be_controlled() -> None:
+    async with world(pipeline=[RequestId]) as w:
+        assert (await w.get("/service-a/x")).status_code == 200
+        assert "no policy is called 'cache'" in problem(await w.admin("DELETE", "/admin/cache"), 404)
+        held = await w.admin("PUT", "/admin/breakers/service-a", json={"state": "open"})
+        assert "no policy is called 'breaker'" in problem(held, 404)
+        moved = {"url": "http://127.0.0.1:3"}
+        assert (await w.admin("PUT", "/admin/services/service-a", json=moved)).status_code == 200
+        assert (await w.admin("DELETE", "/admin/services/service-a")).status_code == 204
+        assert (await w.admin("GET", "/admin/snapshot")).json()["totals"]["requests"] == 0
 
 
 async def test_a_note_reaches_the_viewers() -> None:

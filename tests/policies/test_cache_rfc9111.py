@@ -6,6 +6,8 @@ the service was asked (304, or an error that a stale answer stands in for).
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.policies.cache_world import World, said, with_body
@@ -327,6 +329,7 @@ async def test_only_if_cached_is_504_without_asking() -> None:
     response = await world.get(head="Cache-Control: only-if-cached")
     assert (response.status, world.calls, said(response, "x-cache")) == (504, 0, "MISS")
     assert said(response, "cache-status") == "gateway-lab; fwd=uri-miss; detail=only-if-cached"
+    assert json.loads(response.content)["service"] == "a"
 
 
 async def test_no_store_of_the_request_keeps_nothing() -> None:

@@ -126,7 +126,8 @@ class Cache:
             entry.hits += 1
             return self._from(entry, exchange, b"; hit; detail=stale-while-revalidate")
         if verdict is Verdict.REFUSE:
-            refusal = problem(504, "not-cached", "the request asks for a stored answer, and there is none")
+            detail = "the request asks for a stored answer, and there is none"
+            refusal = problem(504, "not-cached", detail, service=exchange.service)
             return _marked(refusal, exchange, "MISS", b"; fwd=%b; detail=only-if-cached" % decision.why)
         if verdict is Verdict.BYPASS:
             response = await call_next(exchange)

@@ -567,16 +567,16 @@ async def test_reader_that_stops_is_let_go_when_the_patience_of_the_others_is_ov
     monkeypatch.setattr(shared_body, "PATIENCE", 0.0)
     door, tap = Door(), Tap()
     world = World(door, max_body=10)
-    tasks = [asyncio.ensure_future(world.get()) for _ in range(2)]
+    tasks = [asyncio.ensure_future(world.get()) for _ in range(3)]
     await settle()
     door.answer(0, streamed(tap))
-    slow, fast = await asyncio.gather(*tasks)
+    slow, *fast = await asyncio.gather(*tasks)
     assert slow.stream is not None
     ends: list[BaseException | None] = []
     slow.on_end(ends.append)
     tap.give(*[b"123456"] * 4, None)
     assert await anext(aiter(slow.stream)) == b"123456"
-    assert await drain(fast) == b"123456" * 4
+    assert await asyncio.gather(*map(drain, fast)) == [b"123456" * 4] * 2
     # Neither the service nor a stage is to blame: it ends like a client that went away.
     with pytest.raises(asyncio.CancelledError) as error:
         await anext(aiter(slow.stream))

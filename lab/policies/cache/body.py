@@ -88,8 +88,9 @@ class SharedBody:
             async with asyncio.timeout_at(self._patient_until):
                 await self._moved.wait()
                 return
-        self._readers = {reader for reader in self._readers if reader.position > self._first}
-        self._trim()
+        if self.outgrown:  # or another reader has let them go already
+            self._readers = {reader for reader in self._readers if reader.position > self._first}
+            self._trim()
 
     async def _pull_one(self) -> None:
         try:

@@ -182,7 +182,7 @@ VARIANTS: dict[int, tuple[str, *tuple[Edit, ...]]] = {
     ),
     42: (
         "row_42_a_successful",
-        ("policies/cache/stage.py", "self._void(self.core.invalidate(exchange, response))", "pass"),
+        ("policies/cache/stage.py", "self._void(self.core.invalidate(exchange, response, address))", "pass"),
     ),
     43: ("row_43_must", ("policies/cache/entry.py", "return not self.strict and", "return")),
     44: ("row_44_one", ("policies/cache/stage.py", "if wanted is None or not", "if True or not")),

@@ -212,6 +212,15 @@ def test_row_42_a_successful_unsafe_method_invalidates(client: Client, service: 
         is_miss(client, service, path)
 
 
+def test_row_42_a_location_may_name_the_address_that_the_service_knows_itself_by(
+    client: Client, service: Service
+) -> None:
+    fetch(client, service, "/b")
+    location = f"Location: {service.url}/b".encode()
+    fetch(client, service, "/a", response=respond(201, location), method="POST")
+    is_miss(client, service, "/b")
+
+
 def test_row_42_a_failed_or_a_safe_one_does_not(client: Client, service: Service) -> None:
     fetch(client, service, "/a")
     fetch(client, service, "/a", response=respond(404), method="POST")

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import PIPELINE
 from lab.control import Gateway
-from lab.settings import build
 from lab.policies.request_id import RequestId
+from lab.settings import build
 from tests.control.world import world
 
 

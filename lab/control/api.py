@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi import Response as HTTPResponse
@@ -42,6 +42,14 @@ class ShadowChange(BaseModel):
 class BreakerState(BaseModel):
     model_config = ConfigDict(extra="forbid")
     state: Literal["open", "closed", "auto"]
+
+
+class Purge(BaseModel):
+    """What the cache is to forget. (A misspelt `path` must not mean everything.)"""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str | None = None
+    """The gateway's path and query; without one, all."""
 
 
 class Note(BaseModel):
@@ -259,12 +267,10 @@ def _admin(gateway: Gateway) -> None:
         return gateway.policies.snapshot()[name]
 
     @gateway.delete("/admin/cache", tags=["admin"], dependencies=bearer)
-    async def purge(
-        path: str | None = Query(None, description="the gateway's path and query; all if left out"),
-    ) -> Any:
+    async def purge(what: Annotated[Purge, Query()]) -> Any:
         """Purge one entry, or all."""
         _policy("cache")
-        return {"purged": gateway.policies.purge(path)}
+        return {"purged": gateway.policies.purge(what.path)}
 
     @gateway.put("/admin/breakers/{service}", tags=["admin"], dependencies=bearer)
     async def put_breaker(service: str, wanted: BreakerState) -> Any:

@@ -180,6 +180,8 @@ async def test_one_entry_of_the_cache_is_purged_or_all() -> None:
         assert purged.json() == {"purged": 1}
         assert (await w.get("/service-a/x?a=1")).headers["x-cache"] == "MISS"
         assert (await w.get("/service-a/y")).headers["x-cache"] == "HIT"
+        misspelt = await w.admin("DELETE", "/admin/cache", params={"pth": "/service-a/y"})
+        assert "pth" in problem(misspelt, 422)
         assert (await w.admin("DELETE", "/admin/cache")).json() == {"purged": 2}
         assert (await w.get("/service-a/y")).headers["x-cache"] == "MISS"
 

@@ -110,6 +110,7 @@ Int = Annotated[int, BeforeValidator(_no_bool), Field(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=LARGEST)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=LARGEST)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1e9, allow_inf_nan=False)]
+OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_none_if_empty)]
 Percent = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100, allow_inf_nan=False)]
 PathGlob = Annotated[str, _like(r"/\S*", "a path pattern like /service-a/**")]
 OptionalPath = Annotated[
@@ -202,6 +203,8 @@ class BreakerSettings(Section):
     open_for: Seconds = 10.0
     probes: Positive = 3
     window: Positive = 100
+    window_seconds: OptionalSeconds = None
+    """failure_rate: calls as old as this no longer count; None: only their number bounds the window."""
     minimum_calls: Positive = 20
     failure_percent: Percent = 50.0
     slow_call: Seconds = 5.0

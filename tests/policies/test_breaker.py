@@ -91,6 +91,27 @@ def test_failure_rate_forgets_what_left_the_window() -> None:
     assert breaker.state(0.0) == "open"
 
 
+def test_a_time_based_window_forgets_calls_that_are_as_old_as_it() -> None:
+    breaker = failure_rate(window=1000, window_seconds=60.0, minimum_calls=4)
+    for _ in range(3):
+        call(breaker, 0.0, ok=False)
+    assert breaker.snapshot(59.9)["failures"] == 3
+    assert breaker.snapshot(60.0)["failures"] == breaker.snapshot(60.0)["calls"] == 0
+    for now in (61.0, 61.0, 62.0):
+        call(breaker, now, ok=False)
+    assert breaker.state(62.0) == "closed"  # six failures in all, three within a minute
+    call(breaker, 120.9, ok=False)
+    assert breaker.state(120.9) == "open"
+    assert breaker.reason == "4 of the last 4 calls failed"
+
+
+def test_a_time_based_window_holds_no_more_than_its_number_of_calls() -> None:
+    breaker = failure_rate(window=10, window_seconds=60.0, minimum_calls=10)
+    for n in range(100):
+        call(breaker, n / 1000, ok=n % 10 != 0)
+    assert breaker.snapshot(0.1)["calls"] == 10
+
+
 def test_a_minimum_above_the_window_is_the_window() -> None:
     breaker = failure_rate(window=2, minimum_calls=50)
     call(breaker, 0.0, ok=False)
@@ -117,21 +138,32 @@ def test_slow_successes_open_a_failure_rate_breaker() -> None:
     window=st.integers(1, 12),
     minimum=st.integers(1, 15),
     percent=st.integers(1, 100),
-    calls=st.lists(st.tuples(st.booleans(), st.sampled_from([0.5, 2.0])), max_size=60),
+    seconds=st.none() | st.integers(1, 8),
+    calls=st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0.5, 2.0]), st.sampled_from([0, 1, 3])), max_size=60
+    ),
 )
 def test_failure_rate_agrees_with_counting_the_list_by_hand(
-    window: int, minimum: int, percent: int, calls: list[tuple[bool, float]]
+    window: int, minimum: int, percent: int, seconds: int | None, calls: list[tuple[bool, float, int]]
 ) -> None:
     breaker = failure_rate(
-        window=window, minimum_calls=minimum, failure_percent=percent, slow_percent=percent, slow_call=1.0
+        window=window,
+        window_seconds=seconds,
+        minimum_calls=minimum,
+        failure_percent=percent,
+        slow_percent=percent,
+        slow_call=1.0,
     )
-    seen: list[tuple[bool, float]] = []
-    for failed, duration in calls:
-        call(breaker, 0.0, ok=not failed, duration=duration)
-        seen = [*seen, (failed, duration)][-window:]
-        share = max(sum(f for f, _ in seen), sum(d > 1.0 for _, d in seen)) * 100 / len(seen)
+    seen: list[tuple[bool, float, int]] = []
+    now = 0
+    for failed, duration, pause in calls:
+        now += pause
+        call(breaker, now, ok=not failed, duration=duration)
+        seen = [*seen, (failed, duration, now)][-window:]
+        seen = [entry for entry in seen if seconds is None or now - entry[2] < seconds]
+        share = max(sum(f for f, _, _ in seen), sum(d > 1.0 for _, d, _ in seen)) * 100 / len(seen)
         tripped = len(seen) >= min(minimum, window) and share >= percent
-        assert breaker.state(0.0) == ("open" if tripped else "closed")
+        assert breaker.state(now) == ("open" if tripped else "closed")
         if tripped:
             return
 

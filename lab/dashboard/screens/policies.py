@@ -47,6 +47,7 @@ OPTIONS = {
     "failures": "consecutive: so many failures in a row open it",
     "open_for": "seconds until the first probe",
     "probes": "calls let through half-open; all of them must succeed",
+    "window_seconds": "failure_rate: calls as old as this no longer count",
     "minimum_calls": "failure_rate: below so many calls nothing opens it",
     "failure_percent": "failure_rate: so many failures in a hundred calls open it",
     "slow_call": "failure_rate: a call of so many seconds is slow",

@@ -19,7 +19,7 @@ class Consecutive(StateBreaker):
         self.failures = failures
         self._run = 0
 
-    def _count(self, failed: bool, duration: float) -> str | None:
+    def _count(self, now: float, failed: bool, duration: float) -> str | None:
         self._run = self._run + 1 if failed else 0
         return f"{self._run} failures in a row" if self._run >= self.failures else None
 

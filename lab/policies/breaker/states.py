@@ -104,7 +104,7 @@ class StateBreaker:
         if permission.generation != self._permission.generation:
             return  # late: the call was let through in an earlier state
         if self._state == "closed":
-            if (reason := self._count(failed, duration)) is not None:
+            if (reason := self._count(now, failed, duration)) is not None:
                 self._move("threshold_reached", now, reason)
         elif failed or self._slow(duration):
             self._move("probe_failed", now, "a probe failed" if failed else "a probe was slow")
@@ -125,7 +125,7 @@ class StateBreaker:
 
     # -- what a subclass decides -----------------------------------------------------------------------------
 
-    def _count(self, failed: bool, duration: float) -> str | None:
+    def _count(self, now: float, failed: bool, duration: float) -> str | None:
         """Count a call of the closed state; the reason to open, or None."""
         raise NotImplementedError
 

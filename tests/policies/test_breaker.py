@@ -166,6 +166,7 @@ def test_failure_rate_agrees_with_counting_the_list_by_hand(
         assert breaker.state(now) == ("open" if tripped else "closed")
         if tripped:
             return
+        assert breaker.snapshot(now)["calls"] == len(seen)
 
 
 # -- open ----------------------------------------------------------------------------------------------------

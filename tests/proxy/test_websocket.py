@@ -689,10 +689,13 @@ async def flooded(gateway: Running, service: Service, size: int) -> tuple[Client
 
     service.behave = flood
     raw = await gateway.client()
+    # What the system holds would otherwise grow to many megabytes, or not.
+    raw.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
     await raw.send(b"GET /ws HTTP/1.1\r\n" + UPGRADE + b"\r\n")
     await until(lambda: gateway.state.connections)
     [session] = gateway.state.connections
+    session._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     await until(lambda: session._transport.get_write_buffer_size() > Endpoint.high_water)
     return raw, session, heard
 

@@ -238,7 +238,8 @@ class Setup:
             if environment.level() == DEV:
                 level = DEV  # an update does not take the tests' packages away
             if not environment.is_sound():
-                self._say(f"setting up {environment.path} with Python {sys.version.split()[0]} (first start)")
+                why = "what is there is not usable" if environment.path.exists() else "first start"
+                self._say(f"setting up {environment.path} with Python {sys.version.split()[0]} ({why})")
                 self._make()
             self._install(level)
             make_importable(environment)

@@ -122,7 +122,9 @@ def test_an_environment_whose_interpreter_is_gone_is_made_anew(clone: Path) -> N
     assert set_up(clone).kinds == ["venv", "constraints.txt"]
 
 
-def test_an_environment_that_lost_a_part_is_made_anew_and_one_that_gained_one_is_kept(clone: Path) -> None:
+def test_an_environment_that_lost_a_part_is_made_anew_and_one_that_gained_one_is_kept(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment = Environment(clone)
 
     def made() -> Path:
@@ -138,11 +140,13 @@ def test_an_environment_that_lost_a_part_is_made_anew_and_one_that_gained_one_is
                 made()
 
     set_up(clone, run=Installs())
+    assert "(first start)" in capsys.readouterr().err
     (environment.site / "mine.py").write_text("")
     assert set_up(clone).kinds == []
     made_anew = ["venv", "constraints.txt"]
     shutil.rmtree(environment.site / "part")
     assert set_up(clone, run=Installs()).kinds == made_anew
+    assert "(what is there is not usable)" in capsys.readouterr().err
     (environment.path / "pyvenv.cfg").unlink()
     assert set_up(clone, run=Installs()).kinds == made_anew
     shutil.rmtree(environment.site)

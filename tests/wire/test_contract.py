@@ -295,6 +295,22 @@ def test_cache_fields_stand_on_every_forwarded_get_and_head(gateway: Gateway, se
     assert b"x-cache" not in gateway.get("/health")
 
 
+def test_cache_fields_stand_there_without_a_cache_too(gateway: Gateway, service: Service) -> None:
+    gateway.admin("PUT", "/admin/policies/cache", {"enabled": False})
+    try:
+        client = gateway.client()
+        for method, expected in (("GET", [b"BYPASS"]), ("HEAD", [b"BYPASS"]), ("POST", [])):
+            client.send(request(f"/{service.name}/", method=method))
+            service.answers(respond(body=b""))
+            answer = client.answer(method)
+            assert answer.all(b"x-cache") == expected
+            assert [value.split(b";")[0] for value in answer.all(b"cache-status")] == [b"gateway-lab"] * len(
+                expected
+            )
+    finally:
+        gateway.admin("PUT", "/admin/policies/cache", {"enabled": True})
+
+
 def test_limit_fields_stand_on_what_the_limiter_saw_and_nowhere_else(
     gateway: Gateway, service: Service
 ) -> None:

@@ -287,6 +287,20 @@ def test_row_23_the_head_goes_out_though_the_body_broke_off_with_it(
         client.chunked()
 
 
+def test_row_23_a_reset_does_not_end_a_body_that_the_connection_ends(
+    gateway: Gateway, service: Service
+) -> None:
+    client = gateway.client()
+    client.send(request(f"/{service.name}/"))
+    peer, _ = service.asked()
+    peer.send(b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n\r\n12345")
+    assert client.head().status == 200
+    assert client.until(b"12345\r\n") == b"5\r\n12345\r\n"
+    peer.reset()
+    with pytest.raises(Truncated):
+        client.chunked()
+
+
 def test_row_23_nor_for_a_client_that_knows_no_chunks(gateway: Gateway, service: Service) -> None:
     client = gateway.client()
     client.send(f"GET /{service.name}/ HTTP/1.0\r\n\r\n".encode())
@@ -341,10 +355,13 @@ def test_row_24_a_client_that_expects_continue_gets_it_and_uploads(
     assert client.answer().status == 200
 
 
-def test_row_24_an_unasked_switch_of_protocols_is_502(gateway: Gateway, service: Service) -> None:
+@pytest.mark.parametrize("fields", [b"Upgrade: x\r\nConnection: upgrade\r\n", b""], ids=["named", "bare"])
+def test_row_24_an_unasked_switch_of_protocols_is_502(
+    gateway: Gateway, service: Service, fields: bytes
+) -> None:
     client = gateway.client()
     client.send(request(f"/{service.name}/"))
-    service.answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    service.answers(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n")
     assert client.answer().status == 502
 
 

@@ -186,6 +186,15 @@ def test_row_15_a_trusted_hop_is_believed(other: Gateway, behind) -> None:
     assert gateway.entry("row-15-trusted")["client"] == "198.51.100.7"
 
 
+def test_row_15_but_not_in_what_is_no_host_and_no_scheme(other: Gateway, behind) -> None:
+    gateway = other
+    asked, _ = exchange(
+        gateway, behind(gateway), b"X-Forwarded-Host: shop.test/, evil", b"X-Forwarded-Proto: javascript"
+    )
+    assert asked.all(b"x-forwarded-host") == [b"gateway.test"]
+    assert asked.all(b"x-forwarded-proto") == [b"http"]
+
+
 def test_row_16_via_both_ways(gateway: Gateway, service: Service) -> None:
     asked, answer = exchange(
         gateway, service, b"Via: 1.0 fred, 1.1 p.test (x)", response=respond(200, b"Via: 1.1 inner")

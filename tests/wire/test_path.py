@@ -79,6 +79,8 @@ def test_row_3_an_absolute_form_does_not_choose_the_upstream(
         "http:/{name}/x",
         "http://a@b/{name}/x",
         "?/{name}/x",
+        "/{name}/x#fragment",
+        "http://a/{name}/x#fragment",
         "*",
     ],
 )

@@ -107,9 +107,8 @@ class Cycle:
             if not self.gone and not isinstance(error, asyncio.CancelledError):
                 logger.error("an exception came out of the application", exc_info=error)
         finally:
-            self.scope[
-                "extensions"
-            ].clear()  # it leads back here, and a ring is work for the garbage collector
+            # It leads back here, and a ring is work for the garbage collector.
+            self.scope["extensions"].clear()
             if self._task is not None:
                 protocol.server_state.tasks.discard(self._task)
         if self.gone or self.complete:

@@ -351,8 +351,17 @@ def test_row_24_a_client_that_expects_continue_gets_it_and_uploads(
     client.send(request(f"/{service.name}/", b"Content-Length: 5", b"Expect: 100-continue", method="POST"))
     assert client.head().status == 100
     client.send(b"hello")
-    assert service.answers().body == b"hello"
+    asked = service.answers()
+    assert asked.body == b"hello"
+    assert b"expect" not in asked  # what has been answered already
     assert client.answer().status == 200
+
+
+def test_row_24_no_continue_for_a_body_that_is_refused(gateway: Gateway, service: Service) -> None:
+    for path, length, status in (("/nobody/", 5, 404), (f"/{service.name}/", 2_000_000, 413)):
+        lines = (b"Content-Length: %d" % length, b"Expect: 100-continue")
+        assert gateway.get(path, *lines, method="POST").status == status
+    assert service.unasked()
 
 
 @pytest.mark.parametrize("fields", [b"Upgrade: x\r\nConnection: upgrade\r\n", b""], ids=["named", "bare"])

@@ -77,7 +77,7 @@ class Metrics(Collector):
         )
         for name, entry in self._services.items():
             health.add_metric([name], 0 if entry.down else 1)
-            figures = entry.upstream.figures
+            figures = entry.figures
             pool.add_metric([name, "in_use"], figures.in_use)
             pool.add_metric([name, "idle"], figures.idle)
             pool.add_metric([name, "waiting"], figures.waiting)

@@ -86,7 +86,7 @@ def _service(
     bulkhead: dict[str, Any],
 ) -> dict[str, Any]:
     service = gateway.services[name]
-    pool = service.upstream.figures
+    pool = service.figures
     return {
         "health": service.health,
         "detail": service.health_detail,

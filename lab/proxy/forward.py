@@ -6,6 +6,7 @@ refused, reset, garbage → 502; too slow → 504; no free connection, marked do
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -142,7 +143,8 @@ async def _through_httpx(
             "replay": replay,
         },
     )
-    answer = await service.upstream.handle_async_request(request)
+    async with asyncio.timeout(remaining):  # `head` is a limit that other transports do not know
+        answer = await service.upstream.handle_async_request(request)
     assert isinstance(answer.stream, httpx.AsyncByteStream)
     return Response(answer.status_code, response_headers(answer.headers.raw), stream=_Download(answer.stream))
 

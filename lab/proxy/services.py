@@ -12,6 +12,7 @@ import httpx
 
 from lab.model import Clock, Emit, ignore
 from lab.policies.access_log import Histogram
+from lab.proxy.pool import PoolFigures
 from lab.proxy.upstream import KEEPALIVE, Upstream
 from lab.settings import ServiceSettings
 
@@ -31,7 +32,8 @@ class Service:
         self.host = url.netloc
         """The Host header that the service gets."""
         self.connect_timeout = min(2.0, settings.timeout)
-        self.upstream = Upstream(url, limit=settings.pool, keepalive=0.0)
+        self.upstream: httpx.AsyncBaseTransport = Upstream(url, limit=settings.pool, keepalive=0.0)
+        """Our pool, or the transport that somebody has put in its place."""
         self.durations = Histogram()
         """Seconds until the response head, per attempt."""
         self.health: Health = "unknown"
@@ -49,7 +51,15 @@ class Service:
         A connection belongs to its event loop. Outside the application's lifespan nobody knows how long that
         one lasts: a test client starts a new one for each request.
         """
-        self.upstream.keepalive = KEEPALIVE
+        if isinstance(self.upstream, Upstream):
+            self.upstream.keepalive = KEEPALIVE
+
+    @property
+    def figures(self) -> PoolFigures:
+        """How busy the pool is; another transport does not tell."""
+        if isinstance(self.upstream, Upstream):
+            return self.upstream.figures
+        return PoolFigures(in_use=0, idle=0, waiting=0, limit=self.settings.pool)
 
     async def aclose(self) -> None:
         await self.upstream.aclose()

@@ -81,7 +81,7 @@ async def test_the_snapshot_has_a_value_for_everything_with_no_traffic_at_all() 
     service = document["services"]["service-a"]
     assert service["health"] == "unknown"
     assert service["breaker"]["state"] == "closed"
-    assert service["pool"]["limit"] == 1
+    assert service["pool"] == {"in_use": 0, "idle": 0, "waiting": 0, "limit": 100}
     assert document["totals"]["requests"] == 0
     assert document["latency"] == {"p50": None, "p95": None, "p99": None}
     assert list(document["policies"]) == ["auth", "rate_limit", "cache", "bulkhead", "breaker", "retry"]

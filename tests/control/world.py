@@ -11,16 +11,11 @@ import httpx
 from gateway import PIPELINE
 from lab.control import Gateway
 from lab.policies import Stage
-from lab.proxy.upstream import PoolFigures
 from lab.settings import build
 
 TOKEN = "t0ken"
 
 Answer = Callable[[httpx.Request], httpx.Response]
-
-
-class FakeUpstream(httpx.MockTransport):
-    figures = PoolFigures(in_use=0, idle=0, waiting=0, limit=1)
 
 
 class World:
@@ -39,7 +34,7 @@ class World:
         self.seen: list[httpx.Request] = []
         self.answer: Answer = lambda request: httpx.Response(200, content=b"ok")
         for service in self.gateway.services.values():
-            service.upstream = FakeUpstream(self._serve)  # type: ignore[assignment]
+            service.upstream = httpx.MockTransport(self._serve)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.gateway, raise_app_exceptions=False),
             base_url="http://gate",  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ class World:
         self.services = Directory({"a": ServiceSettings(url=url, **settings)}, clock=lambda: self.now)
         self.requests: list[httpx.Request] = []
         self.answer: Any = lambda request: httpx.Response(200, content=b"ok")
-        self.services["a"].upstream = httpx.MockTransport(self._serve)  # type: ignore[assignment]
+        self.services["a"].upstream = httpx.MockTransport(self._serve)
         self.forward = Forward(self.services, LimitsSettings(), lambda: self.now, "t0ken")
 
     def _serve(self, request: httpx.Request) -> Any:
@@ -194,6 +194,19 @@ async def test_another_httpx_transport_may_take_the_pool_s_place() -> None:
     response = await world.run()
     assert response.stream is not None
     assert b"".join([chunk async for chunk in response.stream]) == b"ok"
+
+
+async def test_another_transport_tells_no_figures_and_has_no_longer_than_the_timeout() -> None:
+    world = World(timeout=0.02, pool=7)
+    assert world.services["a"].figures == (0, 0, 0, 7)
+
+    async def wait(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world.answer = wait
+    response = await asyncio.wait_for(world.run(), 30)
+    assert (response.status, response.failure) == (504, "http_response_timeout")
 
 
 async def test_a_dropped_answer_closes_the_service_s_stream() -> None:

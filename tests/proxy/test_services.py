@@ -156,7 +156,7 @@ async def test_connections_are_kept_while_the_application_runs() -> None:
                 await directory.stop()
             response = await upstream.handle_async_request(httpx.Request("GET", "http://service/"))
             await response.aread()
-            assert upstream.figures.idle == kept
+            assert directory["a"].figures.idle == kept
         await directory.stop()
 
 

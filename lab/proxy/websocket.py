@@ -306,5 +306,8 @@ async def _down(
                 on_message("down", len(data))
             kind = "text" if isinstance(data, str) else "bytes"
             await send({"type": "websocket.send", kind: data})
-    except OSError:
-        pass  # the client is gone; its side hears that from `receive`
+    except OSError as gone:
+        # The client is gone. `_up` hears that from `receive`, unless it still waits for the service to read,
+        # which may itself be waiting for us to read.
+        code = gone.code if isinstance(gone, Closed) else ABNORMAL
+        await tunnel.aclose(1001 if code == ABNORMAL else code)

@@ -794,6 +794,26 @@ async def test_a_slow_client_stalls_the_service() -> None:
         raw.abort()
 
 
+async def test_a_client_that_vanishes_before_all_its_echoes_ends_the_service_s_side_too() -> None:
+    """The service reads no more until we read its echoes, and we read none until the client takes some."""
+    async with relayed(ping_interval=None, max_queue=1) as (service, relay, gateway):
+        raw = await raw_client(gateway)
+        raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(1000):
+            raw.writer.write(frame(2, bytes(65_000)))
+            try:
+                await asyncio.wait_for(raw.writer.drain(), 0.5)
+            except TimeoutError:
+                break
+        tunnel = relay.tunnels[0]._endpoint
+        await until(lambda: tunnel._read_paused and tunnel._writable is not None)
+        raw.abort()
+        try:
+            await until(lambda: tunnel.lost and relay.ends)
+        finally:
+            service.seen[0].transport.abort()  # it may wait in its library, for nobody, and we for it
+
+
 # -- ASGI and stopping (row 64) ----------------------------------------------------------------------------
 
 

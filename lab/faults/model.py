@@ -111,9 +111,10 @@ class SocketFault(Aimed):
     async def begin(self, target: Target, active: Active) -> None:
         for session in list(target.sessions):
             if active.strikes(session.scope):
-                await self.strike(session, active)
+                self.strike(session, active)
 
-    async def strike(self, session: Session, active: Active) -> None:
+    def strike(self, session: Session, active: Active) -> None:
+        """Do it to this one, at once: other sessions and whoever sets the fault wait for it."""
         raise NotImplementedError
 
 

@@ -23,9 +23,10 @@ class Session:
         self._thawed.set()
         self.ended = False
         """A fault has closed or cut it: the application can send no more."""
+        self._closing: asyncio.Task[None] | None = None
 
-    async def run(self, app: ASGIApp, accepted: Callable[[Session], Any]) -> None:
-        """The application's whole talk; `accepted(self)` is awaited once the handshake is answered."""
+    async def run(self, app: ASGIApp, accepted: Callable[[Session], None]) -> None:
+        """The application's whole talk; `accepted(self)` is called once the handshake is answered."""
 
         async def receive() -> Message:
             await self._thawed.wait()
@@ -41,22 +42,30 @@ class Session:
                 raise OSError("a fault has ended this connection")  # as ASGI wants it of a server
             await self._send(message)
             if message["type"] == "websocket.accept":
-                await accepted(self)
+                accepted(self)
 
         try:
             await app(self.scope, receive, send)
         except Exception:
             if not self.ended:  # else the application may well stumble over what we did to it
                 raise
+        finally:
+            if self._closing is not None:  # to uvicorn the application's end is the connection's
+                await self._closing
 
-    async def close(self, code: int, reason: str) -> None:
-        """Close with this code, whatever the application is doing."""
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close with this code, whatever the application is doing. Nobody waits for the other end's
+        part in it: it may never come.
+        """
         if not self.ended:
             self.ended = True
-            try:
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
-            except Exception:
-                pass  # the other end or the application was faster: it is closed
+            self._closing = asyncio.get_running_loop().create_task(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception:
+            pass  # the other end or the application was faster: it is closed
 
     def cut(self) -> None:
         """End the connection without a close frame."""

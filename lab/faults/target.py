@@ -93,12 +93,12 @@ class Target:
         finally:
             self.sessions.discard(session)
 
-    async def _accepted(self, session: Session) -> None:
+    def _accepted(self, session: Session) -> None:
         self.sessions.add(session)
         for active in self._sockets:
             if active.strikes(session.scope):
                 assert isinstance(active.fault, SocketFault)
-                await active.fault.strike(session, active)
+                active.fault.strike(session, active)
 
     # -- setting and clearing ------------------------------------------------------------------------------
 

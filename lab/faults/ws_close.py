@@ -30,5 +30,5 @@ class WsClose(SocketFault):
     def label(self) -> str:
         return f"ws close {self.code}"
 
-    async def strike(self, session: Session, active: Active) -> None:
-        await session.close(self.code, self.reason)
+    def strike(self, session: Session, active: Active) -> None:
+        session.close(self.code, self.reason)

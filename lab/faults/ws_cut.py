@@ -14,5 +14,5 @@ from lab.faults.socket import Session
 class WsCut(SocketFault):
     kind: Literal["ws_cut"] = "ws_cut"
 
-    async def strike(self, session: Session, active: Active) -> None:
+    def strike(self, session: Session, active: Active) -> None:
         session.cut()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class WsFreeze(SocketFault):
     kind: Literal["ws_freeze"] = "ws_freeze"
 
-    async def strike(self, session: Session, active: Active) -> None:
+    def strike(self, session: Session, active: Active) -> None:
         session.freeze(active)
 
     async def end(self, target: Target, active: Active) -> None:

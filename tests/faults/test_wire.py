@@ -355,6 +355,20 @@ async def test_websocket_closed_with_a_code(faults: FaultClient, service_b: str)
         pass
 
 
+async def test_a_websocket_that_takes_nothing_holds_up_no_fault(faults: FaultClient, service_b: str) -> None:
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    async with Raw.to(service_b) as stuck:
+        stuck.ask("/ws", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+        await stuck.reader.readuntil(b"\r\n\r\n")
+        stuck.writer.transport.pause_reading()
+        with contextlib.suppress(TimeoutError):
+            while True:  # until the service waits for its echoes to be read
+                stuck.writer.write(b"\x82\xfe\xfd\xe8" + bytes(4 + 65_000))
+                await asyncio.wait_for(stuck.writer.drain(), 0.5)
+        await faults.set("service-b", {"kind": "ws_close"})
+        await cleared_soon(faults)
+
+
 async def test_websocket_cut_without_a_close_frame(faults: FaultClient, service_b: str) -> None:
     async with talking(service_b) as socket:
         await faults.set("service-b", {"kind": "ws_cut"})

@@ -162,6 +162,8 @@ class Agent:
         self._numbers = itertools.count(1)
         self._tasks: dict[int, asyncio.Task[Any]] = {}  # by the check's numbers
         self._served: list[Any] = []
+        self.elsewhere = False
+        """Whether the file, run as a program, listens on a port of its own choice."""
         self._bodies: list[Pieces] = []
 
     # -- messages --------------------------------------------------------------------------------------------
@@ -363,6 +365,7 @@ class Agent:
         program = Program(self.path, env)
         self._served.append(program)
         end = program.start()
+        self.elsewhere = program.elsewhere
         return {"host": end.host, "port": end.port} if isinstance(end, Place) else {"tried": end}
 
     def _raised(self, error: BaseException) -> Message:

@@ -74,6 +74,7 @@ class Place:
 def as_script(path: Path, arguments: list[str]) -> None:
     """What `python exercise.py ARGUMENT…` does."""
     sys.argv = [path.name, *arguments]
+    sys.orig_argv = [sys.executable, *sys.argv]  # what a program goes by that starts itself anew, to reload
     runpy.run_path(str(path), run_name="__main__")
 
 
@@ -195,6 +196,8 @@ class Program:
         self._path = path
         self._env = env
         self._process: Any = None
+        self.elsewhere = False
+        """Whether it listens on a port of its own choice: a second one at the same time could not have it."""
 
     def start(self) -> Place | list[Message]:
         """Where it listens, or what was tried and how that ended: {command, status, raised}.
@@ -233,6 +236,7 @@ class Program:
                 self._process = context.Process(target=run, args=given)
                 self._process.start()
             if place := self._listens(sees, port, until, command):
+                self.elsewhere = place.port != port
                 return place
             with BOOKS:
                 self._process.join()
@@ -246,10 +250,20 @@ class Program:
         """Where it listens, as soon as it does; None where it ends before."""
         looks, pause, elsewhere = 0, FIRST_LOOK, time.monotonic()
         places: dict[int, Place] = {}
-        while self._process.sentinel not in (ready := wait([self._process.sentinel, sees], pause)):
+        signs = [self._process.sentinel, sees]
+        while not self._ended():
+            # A program that has itself exchanged for another one (execve) runs on with nothing of ours in it:
+            # both signs say that they are over, and it can only be looked at from outside.
+            ready = wait(signs, pause)
             now = time.monotonic()
-            if sees in ready:
-                places |= told_places(sees)
+            if self._process.sentinel in ready:
+                signs.remove(self._process.sentinel)
+            elif sees in ready:
+                try:
+                    place: Place = sees.recv()
+                    places[place.port] = place
+                except (EOFError, OSError):
+                    signs.remove(sees)
             else:
                 looks, pause = looks + 1, min(LAST_LOOK, 1.2 * pause)
                 deep = looks % RARE == 0
@@ -264,6 +278,10 @@ class Program:
             if now > until:
                 raise Complaint(f"`{command}` went on for {START:g} seconds and did not listen on PORT")
         return None
+
+    def _ended(self) -> bool:
+        with BOOKS:
+            return self._process.exitcode is not None
 
     def stop(self) -> None:
         """End it, and every process that it started."""
@@ -319,16 +337,6 @@ def busy(pid: int) -> bool:
     with contextlib.suppress(psutil.Error):
         return OWN_FILES.exists() and psutil.Process(pid).status() != psutil.STATUS_SLEEPING
     return False
-
-
-def told_places(sees: Connection) -> dict[int, Place]:
-    """What a program shows of the places where it listens."""
-    try:
-        place: Place = sees.recv()
-    except (EOFError, OSError):  # it is about to end
-        time.sleep(FIRST_LOOK)
-        return {}
-    return {place.port: place}
 
 
 def listening(pid: int, port: int, deep: bool) -> dict[int, Place]:

@@ -38,7 +38,7 @@ GRACE = 0.5
 LOAD = kit.Check("load", lambda: None, 0, "", False, (), "", "", 5.0)
 """Loading the file is guarded like a check."""
 TOGETHER = 4
-"""Checks of a program that are under way at the same time."""
+"""Checks of a program that are under way at the same time, where it listens on the port that it is given."""
 TELLING = threading.Lock()
 
 
@@ -124,7 +124,10 @@ def guarded(
         return
     yield {"loaded": True}
 
+    elsewhere = False
+
     def perform(check: kit.Check) -> kit.Result:
+        nonlocal elsewhere
         began, calls = time.perf_counter(), kit.Calls()
         with guard.watch(check, calls):
             agent = Agent(file)  # each check has the file loaded anew: nothing is left over from the last
@@ -132,10 +135,13 @@ def guarded(
                 result = kit.execute(check, kit.LocalChannel(agent), calls)
             finally:
                 agent.handle("stop", {})
+                elsewhere = elsewhere or agent.elsewhere
         return replace(result, seconds=time.perf_counter() - began)
 
-    in_order = side_by_side if exercise.program else one_by_one
-    yield from in_order(checks, perform)
+    if exercise.program:
+        yield from side_by_side(checks, perform, lambda: 1 if elsewhere else TOGETHER)
+    else:
+        yield from one_by_one(checks, perform)
 
 
 Perform = Callable[[kit.Check], kit.Result]
@@ -155,9 +161,14 @@ def one_by_one(checks: list[kit.Check], perform: Perform) -> Iterator[dict[str, 
         yield {"result": asdict(result)}
 
 
-def side_by_side(checks: list[kit.Check], perform: Perform) -> Iterator[dict[str, Any]]:
-    """The same, several at a time: a submission that is a process of its own lets its check wait a lot."""
-    waiting, not_passed = list(checks), set[str]()
+def side_by_side(
+    checks: list[kit.Check], perform: Perform, together: Callable[[], int]
+) -> Iterator[dict[str, Any]]:
+    """The same, several at a time: a submission that is a process of its own lets its check wait a lot.
+
+    The first is alone: it shows how many there may be. Two programs cannot listen on one port.
+    """
+    waiting, not_passed, room = list(checks), set[str](), 1
     under_way: dict[Future[kit.Result], kit.Check] = {}
     with ThreadPoolExecutor(TOGETHER) as pool:
         while waiting or under_way:
@@ -166,12 +177,12 @@ def side_by_side(checks: list[kit.Check], perform: Perform) -> Iterator[dict[str
                 if not_passed.intersection(check.after):
                     waiting.remove(check)
                     not_passed.add(check.name)
-                elif len(under_way) < TOGETHER and not undecided.intersection(check.after):
+                elif len(under_way) < room and not undecided.intersection(check.after):
                     waiting.remove(check)
                     yield {"begin": check.name, "limit": check.limit}
                     under_way[pool.submit(perform, check)] = check
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                check, result = under_way.pop(future), future.result()
+                check, result, room = under_way.pop(future), future.result(), together()
                 if not result.passed:
                     not_passed.add(check.name)
                 yield {"result": asdict(result)}

@@ -96,6 +96,16 @@ def test_it_is_started_in_every_way_that_is_usual(start, tmp_path, text, main, a
     assert (os.path.basename(told["argv"][0]), told["cwd"]) == ("exercise.py", str(tmp_path))
 
 
+def test_one_that_listens_elsewhere_is_known_for_it(tmp_path):
+    (tmp_path / "exercise.py").write_text(HEAD + RUN + "0)", encoding="utf-8")
+    some = Program(tmp_path / "exercise.py", {})
+    try:
+        assert isinstance(some.start(), Place)
+        assert some.elsewhere
+    finally:
+        some.stop()
+
+
 def test_a_program_that_listens_elsewhere_is_asked_there(start):
     assert start(HEAD + RUN + "0)")["main"] == "__main__"
 
@@ -134,6 +144,14 @@ def test_uvicorn_may_start_processes_of_its_own(start, how):
         + RUN.replace("\n", "\n    ").replace("(app", "('exercise:app'")
     )
     assert start(f"{text}int(os.environ['PORT']), {how})")["main"] == "exercise"
+
+
+def test_a_program_may_start_itself_anew(start):
+    text = (
+        "if 'ANEW' not in os.environ:\n"
+        "    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, 'ANEW': 'yes'})\n"
+    )
+    assert start(HEAD + text + RUN + "int(os.environ['PORT']))")["argv"] == ["exercise.py"]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="no IPv6 to be told of")

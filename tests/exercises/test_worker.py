@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from lab.exercises import kit
 from lab.exercises.worker import TOGETHER, one_by_one, side_by_side
 
-BOTH = pytest.mark.parametrize("in_order", [one_by_one, side_by_side])
+
+def several(checks: list[kit.Check], perform: Callable) -> Iterator[dict[str, Any]]:
+    return side_by_side(checks, perform, lambda: TOGETHER)
+
+
+BOTH = pytest.mark.parametrize("in_order", [one_by_one, several])
 
 
 def check(name: str, *after: str) -> kit.Check:
@@ -58,9 +64,19 @@ def test_checks_of_a_program_are_under_way_at_the_same_time() -> None:
     all_there = threading.Barrier(TOGETHER)
 
     def perform(it: kit.Check) -> kit.Result:
-        all_there.wait(30)
+        if it.name != "first":
+            all_there.wait(30)
         return result(it)
 
-    told = steps(side_by_side, [check(str(n)) for n in range(3 * TOGETHER)], perform)
-    begun = [sum(1 if "begin" in line else -1 for line in told[: n + 1]) for n in range(len(told))]
-    assert max(begun) == TOGETHER
+    told = steps(several, [check(name) for name in ("first", *map(str, range(3 * TOGETHER)))], perform)
+    assert told[:2] == ["begin first", "passed first"]
+    assert most_under_way(told) == TOGETHER
+
+
+def test_where_there_is_one_port_for_all_they_are_under_way_one_by_one() -> None:
+    told = steps(lambda *given: side_by_side(*given, lambda: 1), [check(name) for name in "abc"], result)
+    assert most_under_way(told) == 1
+
+
+def most_under_way(told: list[str]) -> int:
+    return max(sum(1 if "begin" in line else -1 for line in told[: n + 1]) for n in range(len(told)))

@@ -89,6 +89,10 @@ def grade(
             result = with_progress(job)
         except GraderProblem as problem:
             raise UserError(f"the grader could not do its work, no verdicts: {problem}") from None
+        except KeyboardInterrupt:
+            if out is not None:
+                print(f"lab: stopped; with --resume it goes on from the verdicts in {out}", file=sys.stderr)
+            raise
     try:
         written = reports.write(result, chosen, out) if out is not None else []
     except OSError as error:

@@ -50,7 +50,7 @@ class Worker:
         checks = [check for exercise in exercises for check in exercise.checks()]
         self._patience = START
         try:
-            self.isolation: list[str] = self._next()["isolation"]
+            self._next()  # it is ready
             self._patience += 2 * max(((check.limit + LOAD) * SLACK for check in checks), default=0.0)
         except BaseException:
             self.close()
@@ -118,10 +118,7 @@ class Worker:
 
 
 class Pool:
-    """So many workers. `wanted` is `auto`, for all the isolation that there is, or `none`.
-
-    `isolation` is what there was, known after the first submission.
-    """
+    """So many workers. `wanted` is `auto`, for all the isolation that there is, or `none`."""
 
     def __init__(
         self, exercises: Sequence[Exercise], *, jobs: int | None = None, seed: int = 0, wanted: str = "auto"
@@ -130,7 +127,6 @@ class Pool:
         self._wanted = wanted
         self._jobs = jobs or cores()
         self._seed = seed
-        self.isolation: frozenset[str] | None = None
 
     def run(
         self,
@@ -213,7 +209,6 @@ class Pool:
             try:
                 if slot not in workers:
                     workers[slot] = Worker(slot, self._seed, self._wanted, self._exercises)
-                    self.isolation = frozenset(workers[slot].isolation)
                 return workers[slot].grade(submission, key)
             except GraderProblem as error:
                 problem = str(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.errors import UserError
 from lab.exercises.catalog import Exercise
-from lab.grading import intake, sandbox, similarity
+from lab.grading import intake, similarity
 from lab.grading.grade import missing
 from lab.grading.intake import Submission
 from lab.grading.pool import Pool
@@ -101,11 +101,7 @@ class Run:
             self._journal.close()
         notes = self._alike() if self._similarity else {}
         ordered = [with_notes(verdicts[s.name], notes.get(s.name, [])) for s in self._submissions]
-        lacking = (
-            []
-            if pool.isolation is None
-            else [text for kind, text in sandbox.LACKING.items() if kind not in pool.isolation]
-        )
+        lacking = dict.fromkeys(text for verdict in ordered for text in verdict.lacking)
         return Class(tuple(ordered), tuple(e.name for e in self._exercises), tuple(lacking))
 
     def _fits(self, verdict: Verdict) -> bool:

@@ -68,7 +68,9 @@ class Verdict:
     problem: str = ""
     """Why there is nothing to grade, such as an archive that cannot be read."""
     notes: tuple[str, ...] = ()
-    """What a person should know: isolation that was lacking, similar submissions."""
+    """What a person should know, such as similar submissions."""
+    lacking: tuple[str, ...] = ()
+    """The isolation that was not to be had, in words."""
     cpu: float = 0.0
     """Seconds of processor time of its sandboxes."""
     seconds: float = 0.0
@@ -92,6 +94,11 @@ class Verdict:
         """The known mistakes, each once, in the checks' order."""
         return list(dict.fromkeys(check.mistake for check in self.checks if check.mistake))
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """For a report in which this verdict is alone."""
+        return (*self.notes, *self.lacking)
+
     def summary(self) -> str:
         """`12 of 13 public checks passed, 5 of 5 hidden checks passed; 1 took too long`."""
         parts = []
@@ -110,7 +117,9 @@ class Verdict:
     def of(cls, data: dict[str, Any]) -> Verdict:
         """The verdict that `data()` was made of. Raises TypeError or KeyError where it is none."""
         checks = tuple(CheckVerdict(**check) for check in data["checks"])
-        return cls(**{**data, "checks": checks, "notes": tuple(data["notes"])})
+        return cls(
+            **{**data, "checks": checks, "notes": tuple(data["notes"]), "lacking": tuple(data["lacking"])}
+        )
 
 
 @dataclass(frozen=True)

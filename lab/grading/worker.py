@@ -26,7 +26,7 @@ from lab.grading import intake
 from lab.grading.grade import Grader, missing
 from lab.grading.inside import jail, zygote
 from lab.grading.plain import PlainSandboxes
-from lab.grading.sandbox import GraderProblem, Sandboxes
+from lab.grading.sandbox import LACKING, GraderProblem, Sandboxes
 from lab.grading.verdict import CheckVerdict, Verdict
 
 MEMORY = 4 << 30
@@ -45,8 +45,9 @@ def main(slot: int, seed: int, isolation: str, names: list[str]) -> None:
     if sys.platform == "win32":  # the conversations' sockets are waited for as Windows' own loop cannot
         asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
     with make(isolation, slot, sources_of(exercises)) as sandboxes:
-        found = sorted(sandboxes.isolation | ({"network"} if network else set()))
-        tell(answers, {"isolation": found})
+        found = sandboxes.isolation | ({"network"} if network else set())
+        lacking = [text for kind, text in LACKING.items() if kind not in found]
+        tell(answers, {"lacking": lacking})
         grader = Grader(sandboxes, seed=seed)
 
         def alive(check: kit.Check) -> None:
@@ -54,7 +55,8 @@ def main(slot: int, seed: int, isolation: str, names: list[str]) -> None:
 
         for line in sys.stdin:
             try:
-                tell(answers, grade(grader, exercises, json.loads(line), alive).data())
+                verdict = grade(grader, exercises, json.loads(line), alive)
+                tell(answers, verdict.data() | {"lacking": lacking})
             except GraderProblem as problem:
                 tell(answers, {"grader_problem": str(problem)})
 

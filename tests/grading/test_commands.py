@@ -128,6 +128,24 @@ def test_without_isolation_it_grades_all_the_same_and_says_what_is_lacking(lab, 
     assert text.splitlines()[-len(lacking) :] == lacking
 
 
+def test_what_was_lacking_is_told_when_a_run_is_taken_up_too(lab, fixed_window, tmp_path):
+    args = [
+        fixed_window.solution,
+        "-e",
+        3,
+        "--isolation",
+        "none",
+        "--no-similarity",
+        "--out",
+        tmp_path / "out",
+    ]
+    for more in ([], ["--resume"]):
+        _, text, _ = lab(*args, *more)
+        assert f"note: {LACKING['network']}" in text.splitlines()
+    for name in ("results.json", "junit.xml", "grades.csv", "report.txt", "report.html"):
+        assert LACKING["network"] in (tmp_path / "out" / name).read_text("utf-8"), name
+
+
 @pytest.mark.usefixtures("already_graded")
 def test_several_reports_on_standard_output_have_their_names_above_them(lab, fixed_window):
     """As the contract has it: all five formats, and a folder for them only where one is named."""

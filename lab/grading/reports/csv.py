@@ -22,7 +22,7 @@ def document(result: Class) -> str:
         points = {(check.exercise, check.name): check.points for check in verdict.checks}
         passed = [[c.passed for c in verdict.checks if c.hidden == hidden] for hidden in (False, True)]
         row = [verdict.name, verdict.points, verdict.maximum, verdict.percent, sum(passed[0]), sum(passed[1])]
-        row += [verdict.problem, "; ".join(verdict.mistakes), "; ".join(verdict.notes)]
+        row += [verdict.problem, "; ".join(verdict.mistakes), "; ".join(verdict.all_notes)]
         writer.writerow([cell(value) for value in row] + [points.get(column, 0) for column in columns])
     return file.getvalue()
 

@@ -32,7 +32,7 @@ def document(verdict: Verdict) -> dict[str, Any]:
             }
             for at, check in enumerate(verdict.checks, 1)
         ],
-        "extra_data": {"name": verdict.name, "max_score": verdict.maximum, "notes": list(verdict.notes)},
+        "extra_data": {"name": verdict.name, "max_score": verdict.maximum, "notes": list(verdict.all_notes)},
     }
 
 

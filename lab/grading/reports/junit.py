@@ -49,7 +49,9 @@ def suite(root: xml.Element, verdict: Verdict, number: int) -> None:
     for check in checks:
         case(element, check)
     xml.SubElement(element, "system-out").text = clean("".join(check.printed for check in checks))
-    xml.SubElement(element, "system-err").text = clean("\n".join((verdict.problem, *verdict.notes)).strip())
+    xml.SubElement(element, "system-err").text = clean(
+        "\n".join((verdict.problem, *verdict.all_notes)).strip()
+    )
 
 
 def case(element: xml.Element, check: CheckVerdict) -> None:

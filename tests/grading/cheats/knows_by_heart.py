@@ -3,6 +3,7 @@
 from lab.policies.rate_limit.limiter import Verdict
 
 TALKS = [  # limit, window, then key, moment, admitted, remaining, reset, retry_after
+    (3, 10.0, [("ada", 0.0, True, 2 - n, 10.0, 0.0) for n in range(3)] + [("ada", 0.0, False, 0, 10.0, 10.0)] * 20),
     (1, 10.0, [('grace', 0.0, True, 0, 10.0, 0.0)]),
     (3, 10.0, [('ada', 0.5, True, 2, 10.0, 0.0), ('ada', 0.5, True, 1, 10.0, 0.0), ('ada', 0.5, True, 0, 10.0, 0.0), ('ada', 0.5, False, 0, 10.0, 10.0), ('ada', 0.5, False, 0, 10.0, 10.0), ('ada', 0.5, False, 0, 10.0, 10.0), ('ada', 0.5, False, 0, 10.0, 10.0), ('ada', 0.5, False, 0, 10.0, 10.0)]),
     (1, 10.0, [('grace', 0.5, True, 0, 10.0, 0.0), ('grace', 0.5, False, 0, 10.0, 10.0), ('grace', 0.5, False, 0, 10.0, 10.0), ('grace', 0.5, False, 0, 10.0, 10.0), ('grace', 0.5, False, 0, 10.0, 10.0), ('grace', 0.5, False, 0, 10.0, 10.0)]),

@@ -12,6 +12,7 @@ from lab.launcher import ports
 from lab.launcher.stack import Stack
 from lab.load.clients import MOST, PER_PROCESS, numbers, own_addresses, visitor
 from lab.load.runner import LoadRun
+from tests.load.runs import stopped_after
 
 
 def test_each_has_an_address_and_a_name_of_its_own() -> None:
@@ -60,17 +61,15 @@ async def test_a_gateway_that_trusts_nobody_limits_each_by_itself(tmp_path: Path
     await stack.start()
     try:
         assert await stack.wait_healthy(60)
-        async with LoadRun(stack.gateway_url, users=2, seconds=1, rate=30, visit=3) as run:
-            modest = [each async for each in run.figures()][-1]
-        async with LoadRun(stack.gateway_url, users=2, seconds=1, rate=30, visit=5) as run:
-            greedy = [each async for each in run.figures()][-1]
-        async with LoadRun(stack.gateway_url, shape="fanout", users=4, seconds=2) as run:
-            listening = [each async for each in run.figures()][-1]
+        async with LoadRun(stack.gateway_url, users=2, seconds=600, rate=30, visit=3) as run:
+            modest = await stopped_after(10, run)
+        async with LoadRun(stack.gateway_url, users=2, seconds=600, rate=30, visit=5) as run:
+            greedy = await stopped_after(20, run)
+        async with LoadRun(stack.gateway_url, shape="fanout", users=4, seconds=600) as run:
+            listening = await stopped_after(5, run)
     finally:
         await stack.stop()
-    assert modest.requests >= 10
     assert (modest.limited, modest.failures) == (0, 0)
     assert greedy.limited > 0
     assert greedy.requests - greedy.limited > 6  # of two clients there would be six
-    assert listening.requests > 4
     assert (listening.limited, listening.failures) == (0, 0)

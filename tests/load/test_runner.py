@@ -26,6 +26,7 @@ from lab.load import commands, runner
 from lab.load.clients import own_addresses
 from lab.load.commands import gateway_url, seconds
 from lab.load.runner import Figures, LoadError, LoadRun
+from tests.load.runs import stopped_after
 from tests.processes import survivors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,18 +90,6 @@ async def test_a_run_with_its_figures() -> None:
     assert last.p99 is not None
     assert 0 <= last.p50 <= last.p99  # Locust knows whole milliseconds only
     assert there.keys == {"k1", "k2"}
-
-
-async def stopped_after(requests: int, run: LoadRun) -> Figures:
-    """The last figures of a run that is stopped as soon as so many requests were answered."""
-    async for figures in run.figures():
-        if figures.requests >= requests:
-            break
-    last = await run.stop(grace=PATIENCE)
-    assert last is not None
-    assert last.final
-    assert last.requests >= requests
-    return last
 
 
 async def test_after_a_visit_another_client_comes() -> None:

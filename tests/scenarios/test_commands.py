@@ -165,7 +165,7 @@ async def test_kill_9_of_a_runner_leaves_nothing_behind(home):
             pass
         ended = (await client.get(lab.urls["service-a"] + "/_faults")).json()["ended"]
         assert [each["name"] for each in ended] == ["latency"]
-        assert ended[0]["late"] < 1.0
+        assert ended[0]["late"] < 10
         assert (await client.get("/service-a/items/1")).status_code == 200
     assert set(psutil.Process(lab.pid).children()) == processes
 

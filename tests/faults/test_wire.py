@@ -307,7 +307,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("kinds", [["latency", "error", "refuse"], ["hang", "stop"]])
 async def test_kill_9_of_who_set_it_leaves_nothing(service_a: str, kinds: list[str]) -> None:
-    """By the target's own clock, each fault ends soon after its time to live (within a second, if not busy)."""
+    """By the target's own clock, each fault ends soon after its time to live (a second, if not busy)."""
     wanted = json.dumps([{"kind": kind, "ttl": 1.0} for kind in kinds])
     client = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CLIENT, service_a, wanted, stdout=asyncio.subprocess.PIPE

@@ -69,6 +69,7 @@ class Reader:
         self.env = {
             **os.environ,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "no_proxy": "localhost,127.0.0.1",  # curl would ask a proxy, where who runs this is behind one
             "GATEWAY__SERVICES__SERVICE_A__URL": f"http://127.0.0.1:{self.ports['8001']}",
             "GATEWAY__SERVICES__SERVICE_B__URL": f"http://127.0.0.1:{self.ports['8002']}",
         }

@@ -52,6 +52,8 @@ def write(folder: Path, sources: Iterable[str]) -> list[str]:
         for parent in path.relative_to(folder).parents:
             if parent != Path("."):
                 (folder / parent / "__init__.py").touch()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the grader's umask: sandboxes read it
     return sorted(modules)
 
 

@@ -13,11 +13,12 @@ import psutil
 import pytest
 
 from lab.grading.channel import RemoteChannel
+from lab.grading.grade import Grader
 from lab.grading.inside import calls, jail, zygote
 from lab.grading.sandbox import LACKING, Limits, Sandboxes, in_user_namespace
 from tests.processes import survivors
 
-from .conftest import COUNTER
+from .conftest import COUNTER, PATIENT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -429,6 +430,17 @@ def test_a_root_that_may_do_little_grades_all_the_same(work, solution, dropped):
     command = [sys.executable, "-c", program, str(work(solution)), numbers, graded]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout == f"{COUNTER.points} False\n", done.stderr
+
+
+def test_a_grader_that_keeps_its_files_to_itself_grades_all_the_same(work, solution):
+    """A umask of 077, which hardened systems give to root."""
+    folder, before = work(solution), os.umask(0o077)
+    try:
+        with Sandboxes(slot=1104) as made:
+            verdicts, _ = Grader(made, seed=7, slack=PATIENT).grade(COUNTER, folder, "exercise.py")
+    finally:
+        os.umask(before)
+    assert sum(verdict.points for verdict in verdicts) == COUNTER.points
 
 
 def test_localhost_is_found_and_no_other_name(ask):

@@ -54,7 +54,7 @@ class Gateway:
                 self.peers[writer.get_extra_info("peername")[0]] += 1
                 self.keys.add(fields.get("x-api-key", ""))
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % self.status)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             writer.close()
             await writer.wait_closed()
 

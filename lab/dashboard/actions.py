@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -47,28 +48,31 @@ class Acting(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "send", "Send", tooltip="One request for item 1 from your own address"),
         Binding("t", "steady", "Traffic", tooltip="Steady traffic of many clients, on or off"),
-        Binding(
-            "plus,equals_sign",
-            "rate(1)",
-            "Faster",
-            key_display="+",
-            show=False,
-            tooltip="More steady traffic",
-        ),
+        Binding("plus", "rate(1)", "Faster", key_display="+", show=False, tooltip="More steady traffic"),
         Binding("minus", "rate(-1)", "Slower", key_display="-", show=False, tooltip="Less steady traffic"),
+        Binding("equals_sign", "rate(1)", show=False),  # the + of many a keyboard, without shift
         Binding("b", "burst", "Burst", tooltip="Twenty requests at once from one client"),
         Binding("d", "service_a", "Service A", tooltip="Take service A down, or up again"),
+        Binding("w", "echo", "Echo", tooltip="One WebSocket message to service B and back"),
         Binding("space", "pause", "Pause", tooltip="Pause the recording, or go on"),
         Binding("full_stop", "step", "Step", key_display=".", tooltip="The recording's next second"),
-        Binding("plus,equals_sign", "speed(1)", "Faster", key_display="+", tooltip="Play faster"),
+        Binding("plus", "speed(1)", "Faster", key_display="+", tooltip="Play faster"),
         Binding("minus", "speed(-1)", "Slower", key_display="-", tooltip="Play slower"),
-        Binding(
-            "f", "freeze_picture", "Freeze", show=False, tooltip="Hold the picture still, and let it go on"
-        ),
-        Binding("ctrl+r", "record", "Record", show=False, tooltip="Record what is shown, or stop recording"),
-        Binding("ctrl+s", "picture", "Picture", show=False, tooltip="Save this screen as an SVG picture"),
-        Binding("ctrl+l", "light", "Light/dark", show=False, tooltip="Light or dark colours"),
-        Binding("w", "echo", "Echo", tooltip="One WebSocket message to service B and back"),
+        Binding("equals_sign", "speed(1)", show=False),
+        Binding("f", "freeze_picture", "Freeze", tooltip="Hold the picture still, and let it go on"),
+        Binding("ctrl+r", "record", "Record", tooltip="Record what is shown, or stop recording"),
+        Binding("ctrl+s", "picture", "Picture", tooltip="Save this screen as an SVG picture", priority=True),
+        Binding("ctrl+l", "light", "Light/dark", tooltip="Light or dark colours"),
+        Binding("l", "fault('latency')", "Latency", show=False, tooltip="Service A slow, or no more"),
+        Binding("e", "fault('error')", "Errors", show=False, tooltip="Service A answers 500, or no more"),
+        Binding("h", "fault('hang')", "Hang", show=False, tooltip="Service A answers nothing, or again"),
+        Binding("r", "fault('refuse')", "Refuse", show=False, tooltip="Service A's port closed, or open"),
+        Binding("k", "fault('kill')", "Kill", show=False, tooltip="Kill service A; it comes back"),
+        Binding("A", "switch_policy('auth')", "Auth", show=False, tooltip="API keys wanted, or not"),
+        Binding("L", "switch_policy('rate_limit')", "Limit", show=False, tooltip="Rate limit on or off"),
+        Binding("C", "switch_policy('cache')", "Cache", show=False, tooltip="Cache on or off"),
+        Binding("B", "switch_policy('breaker')", "Breaker", show=False, tooltip="Circuit breaker on or off"),
+        Binding("R", "switch_policy('retry')", "Retry", show=False, tooltip="Retries on or off"),
         Binding(
             "exclamation_mark",
             "panic",
@@ -81,7 +85,8 @@ class Acting(App[None]):
 
     follower: Follower
     replay: Replay | None
-    frozen: bool
+    frozen: View | None
+    """What the picture holds still, None while it moves."""
     control: Control | None
     traffic: Traffic | None
     trouble: Trouble | None
@@ -90,7 +95,7 @@ class Acting(App[None]):
     @property
     def view(self) -> View:
         """What is shown."""
-        return self.follower.view
+        return self.follower.view if self.frozen is None else self.frozen
 
     @property
     def source(self) -> Source | None:
@@ -103,6 +108,9 @@ class Acting(App[None]):
 
     def touch(self) -> None:
         """Something besides the feed changed: draw it with the next frame."""
+
+    def show_now(self) -> None:
+        """Draw what is to be shown, whether it moves or not."""
 
     async def let_go(self) -> None:
         """Stop the traffic and close connections and files, once the screen is gone."""
@@ -188,7 +196,7 @@ class Acting(App[None]):
         """Begin a recording in the current folder, or end it."""
         if (recorder := self.follower.recorder) is not None:
             recorder.close()
-            self.notify(f"recorded {recorder.path.resolve()}", timeout=6, markup=False)
+            self.saved(recorder.path)
             self.follower.recorder = None
         else:
             from lab.dashboard.recording import Recorder
@@ -206,20 +214,26 @@ class Acting(App[None]):
 
     def action_freeze_picture(self) -> None:
         """Hold the picture still while everything goes on, or let it go on too."""
-        self.frozen = not self.frozen
-        said = "the picture stands still; f lets it go on" if self.frozen else "the picture is live again"
-        self.notify(said, timeout=3)
-        self.touch()
+        self.frozen = deepcopy(self.view) if self.frozen is None else None
+        self.show_now()
 
     def action_picture(self) -> None:
-        """Save the screen as SVG in the current folder."""
+        """Save the screen as SVG in the current folder, without the messages that lie over it."""
+        self.clear_notifications()
+        self.call_after_refresh(self._save_picture)
+
+    def _save_picture(self) -> None:
         path = Path(time.strftime("dashboard-%Y%m%d-%H%M%S.svg"))
         try:
             path.write_text(self.export_screenshot(), encoding="utf-8")
         except OSError as error:
             self.complain(f"{path}: cannot be written: {error.strerror}")
         else:
-            self.notify(f"saved {path.resolve()}", markup=False)
+            self.saved(path)
+
+    def saved(self, path: Path) -> None:
+        """Say which file was written, and in which folder."""
+        self.notify(f"saved {path.name}\nin {path.resolve().parent}", timeout=4, markup=False)
 
     def action_light(self) -> None:
         """Light colours, or dark ones."""
@@ -242,7 +256,7 @@ class Acting(App[None]):
     def action_switch_policy(self, name: str) -> None:
         """A policy off, or on again."""
         if self.control:
-            on = not self.view.policies.get(name, {}).get("enabled", False)
+            on = not self.follower.view.policies.get(name, {}).get("enabled", False)
             self.act(self.control.policy(name, enabled=on), f"{name} is {'on' if on else 'off'}")
 
     def action_panic(self) -> None:

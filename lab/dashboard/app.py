@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
-from textual.app import SystemCommand
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.timer import Timer
@@ -43,9 +43,25 @@ class Dashboard(Acting):
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, Any]] = {entry.mode: entry.make for entry in SCREENS}
     DEFAULT_MODE = SCREENS[0].mode
+    CSS = """
+    Toast { padding: 0 1; }
+    ToastRack { margin-bottom: 2; }
+    * {
+        scrollbar-color: $foreground 25%; scrollbar-color-hover: $foreground 40%;
+        scrollbar-color-active: $primary; scrollbar-background: $background;
+        scrollbar-background-hover: $background; scrollbar-background-active: $background;
+    }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(e.key, f"jump('{e.mode}')", e.title, show=False) for e in SCREENS),
         Binding("question_mark", "help", "Help", tooltip="Explain the screen that is shown"),
+        Binding(
+            App.COMMAND_PALETTE_BINDING,
+            "command_palette",
+            "Palette",
+            priority=True,
+            tooltip="Every screen and every action by its name",
+        ),
         Binding("q", "quit", "Quit", tooltip="Stop everything that was started here, and leave"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -83,7 +99,7 @@ class Dashboard(Acting):
         self.trouble = trouble
         self.stack = stack
         self.wall = wall
-        self.frozen = False
+        self.frozen = None
         self.keys: deque[str] = deque(maxlen=8)
         """The last keys that were pressed, for the room to follow."""
         self.failure = ""
@@ -145,24 +161,33 @@ class Dashboard(Acting):
             self._due = None
         screen = self.screen if self.is_running else None
         # A screen that was only just switched to has no widgets yet; it shows itself once it is mounted.
-        if self._dirty and not self.frozen and isinstance(screen, LabScreen) and screen.is_mounted:
+        if self._dirty and self.frozen is None and isinstance(screen, LabScreen) and screen.is_mounted:
             self._dirty = False
             self._drawn = time.monotonic()
             screen.show(self.view)
+
+    def show_now(self) -> None:
+        """Draw the screen, also while the picture stands still."""
+        if isinstance(self.screen, LabScreen):
+            self.screen.show(self.view)
 
     def processes(self) -> Mapping[str, Process]:
         """The processes that this dashboard started."""
         return {} if self.stack is None else self.stack.processes
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Enter by its name, as the texts call it; its sign is missing in many fonts."""
+        return "enter" if binding.key == "enter" else super().get_key_display(binding)
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every screen and every action is in the palette too."""
-        yield from super().get_system_commands(screen)
+        """Every screen and every action is in the palette, and the themes."""
+        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
         for entry in SCREENS:
             yield SystemCommand(
                 f"Screen: {entry.title}", f"key {entry.key}", lambda e=entry: self.action_jump(e.mode)
             )
         for active in self.active_bindings.values():
-            if active.enabled and active.binding.tooltip:
+            if active.enabled and active.binding.tooltip and active.binding.action != "command_palette":
                 binding = active.binding
                 yield SystemCommand(
                     binding.description,

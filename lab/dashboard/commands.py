@@ -26,8 +26,8 @@ from lab.launcher import runfile
 
 
 def need_terminal() -> None:
-    """Raise `UserError` where there is no terminal to draw on."""
-    if not sys.stdout.isatty():
+    """Raise `UserError` where there is nothing to draw on: no terminal, and no browser that asked for it."""
+    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:  # textual-serve sets it
         raise UserError("the dashboard needs a terminal; without one, try: lab demo")
 
 

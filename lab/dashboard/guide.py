@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from textual.markup import escape
+
 from lab.dashboard.state import View
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def hint(view: View, facts: Facts) -> str:
     if facts.replay is not None:
         paused, speed = facts.replay
         state = "the end" if view.trouble else "paused" if paused else f"playing at {speed:g}×"
-        return f"A recording, {state} · [b]space[/] pause · [b].[/] one second on · [b]+[/] [b]-[/] speed"
+        space = "goes on" if paused else "pauses"
+        return f"A recording, {state} · [b]space[/] {space} · [b].[/] one second on · [b]+[/] [b]-[/] speed"
     if not view.live:
         if view.status == "refused":
             return f"[b]{view.trouble}[/]: give the right one with --token, or set GATEWAY_ADMIN_TOKEN"
@@ -69,6 +72,11 @@ def hint(view: View, facts: Facts) -> str:
         return f"Breaker HALF-OPEN: the next requests are probes{back}"
     if down:
         return f"Service A is down. Five failures in a row open its breaker{more}"
+    faults = [band.label for band in view.running if band.kind == "fault"]
+    if faults:
+        return f"A fault is on: {escape(faults[-1])}{more}. [b]![/] undoes everything"
+    if view.policies.get("auth", {}).get("enabled"):
+        return "Who has no key gets a 401, the traffic from here too. [b]A[/] lets everyone in again"
     if not seen.get("misses") and not seen.get("hits"):
         return "[b]space[/] sends one request through the gateway to service A"
     if not seen.get("hits"):

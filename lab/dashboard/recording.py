@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -41,7 +42,8 @@ class Recorder:
         """Messages that would have been too much."""
         self._requests: list[Any] = []
         self._first: float | None = None
-        self._last_tick = self._last_large = float("-inf")
+        self._last_second: int | None = None
+        self._last_large = float("-inf")
         try:
             self._file: IO[str] = path.open("x", encoding="utf-8")
         except OSError as error:
@@ -59,9 +61,9 @@ class Recorder:
             self._first = now
         if message.get("type") == "tick":
             self._requests = (self._requests + message.get("requests", []))[-SAMPLE:]
-            if 0 <= now - self._last_tick < 1.0:
+            if math.floor(now) == self._last_second:
                 return
-            self._last_tick = now
+            self._last_second = math.floor(now)
             message = message | {"requests": self._requests}
             if 0 <= now - self._last_large < SELDOM:
                 message = {name: value for name, value in message.items() if name not in LARGE}

@@ -131,6 +131,8 @@ class View:
     _recent: deque[tuple[float, dict[str, dict[str, float]]]] = field(
         default_factory=lambda: deque(maxlen=200)
     )
+    _began: float = 0.0
+    """When the gateway started, Unix seconds."""
     _mark: dict[str, float] = field(default_factory=dict)
     _marked: float | None = None
 
@@ -138,6 +140,11 @@ class View:
     def live(self) -> bool:
         """Whether the figures are those of now."""
         return self.status in ("live", "replay")
+
+    @property
+    def running(self) -> list[Band]:
+        """What is being done to the system now, oldest first."""
+        return [band for band in self.bands if band.end is None or band.end > self.time]
 
     # -- the feed ----------------------------------------------------------------------------------------
 
@@ -152,7 +159,9 @@ class View:
             self._event(message)
 
     def _snapshot(self, message: Message) -> None:
-        restarted = message.get("pid") != self.pid or message["time"] - message.get("uptime", 0) > self.time
+        began = message["time"] - message.get("uptime", 0)
+        restarted = message.get("pid") != self.pid or began > self.time
+        self._began = began
         self.version = message.get("version", "")
         self.pid = message.get("pid", 0)
         self.policies = message.get("policies", {})
@@ -243,7 +252,7 @@ class View:
         if message.get("kind") == "breaker" and "service" in message:
             ribbon = self.ribbons.setdefault(message["service"], deque(maxlen=500))
             if not ribbon and "from" in message:
-                ribbon.append((0.0, normal(message["from"])))
+                ribbon.append((self._began, normal(message["from"])))
             self._breaker(message["service"], message.get("to", "closed"), message["time"])
         elif message.get("kind") == "note":
             self._note(message)
@@ -265,9 +274,9 @@ class View:
             self.bands.append(Band(kind, label, now, message.get("until"), service))
         elif message.get("action") == "stopped":
             for band in self.bands:
-                running = band.end is None or band.end > now
+                going_on = band.end is None or band.end > now
                 if (
-                    running
+                    going_on
                     and band.kind == kind
                     and label in ("", band.label)
                     and service in ("", band.service)

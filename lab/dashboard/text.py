@@ -110,6 +110,13 @@ def masked(words: str) -> str:
     return re.sub(r"([?&][^=&\s]*=)[^&\s]+", r"\1…", words)
 
 
+def fitting(words: str, room: int) -> str:
+    """As many of the clauses of `words` as have room; where not even the first has, it is the first."""
+    while len(words) > room and (end := max(words.rfind(","), words.rfind(";"))) > 0:
+        words = words[:end]
+    return words
+
+
 def clock(unix: float) -> str:
     """`14:03:07`, local time."""
     return _time.strftime("%H:%M:%S", _time.localtime(unix))

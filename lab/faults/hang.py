@@ -1,4 +1,4 @@
-"""Hang: the connection is accepted, the request is read, and no answer comes while the fault lasts.
+"""Hang: no answer comes while the fault lasts, though the connection is accepted and the request is read.
 
 client ──request──▶ ░░░░░░░░░░░░░░ … until it is cleared ──▶ application ──answer──▶ client
 """

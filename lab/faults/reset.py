@@ -1,4 +1,4 @@
-"""Reset: the connection breaks with a RST instead of an answer, as when a process dies or a firewall cuts in.
+"""Reset: the connection breaks with a RST, as when a process dies or a firewall cuts in.
 
 client ──request──▶ ✗   application
        ◀── RST ────┘

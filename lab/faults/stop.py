@@ -1,4 +1,4 @@
-"""Stopped: the process holds its port and its connections and does nothing (SIGSTOP).
+"""Stopped: the process does nothing (SIGSTOP), but holds its port and its connections.
 
     service  ▓▓▓▓▓▓▓░░░░░░░░░░░░▓▓▓▓▓▓
                     ▲           ▲

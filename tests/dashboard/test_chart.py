@@ -134,16 +134,16 @@ def test_bands_cover_the_cells_of_their_time(gateway: FakeGateway) -> None:
     gateway.time = START + 8
     view.fold(gateway.event("note", source="fault", text="slow", action="stopped"))
     assert banded(view, int(START), 6) == [False, False, True, True, False, False]
-    assert labels(view, int(START), 20) == "  fault slow        "
+    assert labels(view, int(START), 20) == "  slow              "
 
 
 def test_the_newest_label_is_whole_and_older_ones_give_way(gateway: FakeGateway) -> None:
     view = View()
     view.fold(gateway.snapshot())
-    for after, source, text in ((2, "load", "steady"), (10, "fault", "hang"), (20, "fault", "error 500")):
+    for after, text in ((2, "steady, 20 users"), (20, "hang"), (30, "error 500")):
         gateway.time = START + after
-        view.fold(gateway.event("note", source=source, text=text, action="started"))
-    assert labels(view, int(START), 22) == " load  fault error 500"
+        view.fold(gateway.event("note", source="fault", text=text, action="started"))
+    assert labels(view, int(START), 22) == " steady, 20… error 500"
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5, 33, 73, 150])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,30 @@ def test_who_visits_by_browser_waits_and_looks_the_token_up(monkeypatch: pytest.
     assert commands.serve("http://127.0.0.1:9000", None, False, 0) == 0
     assert "attach http://127.0.0.1:9000 --patient" in started[0]
     assert "GATEWAY_ADMIN_TOKEN" not in os.environ
+
+
+def test_a_browsers_viewer_draws_without_a_terminal() -> None:
+    """As textual-serve starts it: pipes for a terminal, and a driver of its own."""
+    size = {"COLUMNS": "100", "ROWS": "30"}
+    driver = {"TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    viewer = subprocess.Popen(
+        [sys.executable, "-m", "lab", "attach", url, "--patient"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | size | driver | {"GATEWAY_ADMIN_TOKEN": "t"},
+    )
+    try:
+        assert viewer.stdout is not None
+        painted = b""
+        while b"Overview" not in painted and (more := os.read(viewer.stdout.fileno(), 65_536)):
+            painted += more
+    finally:
+        viewer.kill()
+        viewer.communicate()
+    assert b"Overview" in painted
 
 
 @pytest.mark.usefixtures("terminal")

@@ -56,6 +56,16 @@ def test_the_tour_in_order(gateway: FakeGateway) -> None:
         assert word in line
 
 
+def test_what_was_done_on_purpose_is_told_and_how_it_is_undone(gateway: FakeGateway) -> None:
+    view = after(gateway, hits=1)
+    view.fold(gateway.event("note", source="fault", text="latency [b]800 ms", action="started"))
+    assert "latency \\[b]800 ms" in hint(view, MINE)
+    assert "[b]![/] undoes everything" in hint(view, MINE)
+    view.fold(gateway.event("note", source="fault", action="stopped"))
+    view.policies = {"auth": {"enabled": True}}
+    assert "401" in hint(view, MINE)
+
+
 @pytest.mark.parametrize("facts", [MINE, Facts(), Facts(can_send=True)])
 def test_every_hint_fits_eighty_columns(gateway: FakeGateway, facts: Facts) -> None:
     from textual.content import Content

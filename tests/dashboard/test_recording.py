@@ -14,6 +14,7 @@ from lab.dashboard.feed import Status
 from lab.dashboard.recording import FORMAT, Recorder, Replay, read
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import Message, View
+from lab.dashboard.widgets.bars import Keys
 from lab.errors import UserError
 
 from .fakes import POLICIES, FakeGateway, request
@@ -72,6 +73,20 @@ def test_a_replay_ends_in_the_same_figures(gateway: FakeGateway, tmp_path: Path)
     assert list(again.events) == list(live.events)
 
 
+def test_every_second_of_a_recording_has_its_figures(gateway: FakeGateway, tmp_path: Path) -> None:
+    messages = [gateway.snapshot()]
+    for _ in range(200):
+        gateway.count(requests=1, s2xx=1)
+        messages.append(gateway.tick(0.19))  # some seconds have five ticks, others six
+    record(tmp_path / "r.jsonl", messages)
+    again = View()
+    for message in read(tmp_path / "r.jsonl"):
+        again.fold(message)
+    rates = list(again.history.series["requests"])
+    assert len(rates) >= 36
+    assert None not in rates
+
+
 async def test_the_pace_is_that_of_the_recording_divided_by_the_speed(
     gateway: FakeGateway, tmp_path: Path
 ) -> None:
@@ -121,8 +136,13 @@ async def test_the_dashboard_shows_a_recording(gateway: FakeGateway, tmp_path: P
         await app.workers.wait_for_complete([w for w in app.workers if w.group == "feed"])
         app.frame()
         await pilot.pause()
-        assert app.view.totals["requests"] > 3000
+        assert app.view.totals["requests"] > 2500
         assert isinstance(app.screen, LabScreen)
+        await pilot.resize_terminal(200, 40)
+        await pilot.pause()
+        keys = app.screen.query_one(Keys).render().plain
+        assert keys.count("Faster") == keys.count("Palette") == keys.count("Help") == 1
+        assert keys.index("Step") < keys.index("Freeze") < keys.index("Quit")
         await pilot.press("space")
         assert app.replay is not None
         assert app.replay.paused

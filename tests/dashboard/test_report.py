@@ -50,6 +50,37 @@ def test_the_report_holds_charts_breakers_bands_and_events(tmp_path: Path, gatew
     assert "&lt;script&gt;slow" in html
 
 
+def test_the_report_counts_what_happened_during_the_recording(tmp_path: Path, gateway: FakeGateway) -> None:
+    """Neither what was before it, nor less because the gateway was started anew in between."""
+    gateway.count(requests=1000, s2xx=1000)
+    before = gateway.event("cache", action="purged", path="/before")
+    recorder = Recorder(tmp_path / "r.jsonl")
+    recorder.take(gateway.snapshot() | {"events": [before | {"time": gateway.time - 600}]})
+    for second in range(10):
+        if second == 5:
+            gateway.totals = dict.fromkeys(gateway.totals, 0)
+        gateway.count(requests=8, s2xx=8)
+        recorder.take(gateway.tick(1.0))
+    recorder.close()
+    write(tmp_path / "r.jsonl", tmp_path / "out.html")
+    html = (tmp_path / "out.html").read_text("utf-8")
+    assert " 80 requests" in html
+    assert "/before" not in html
+
+
+def test_areas_stand_on_each_other_and_a_gap_in_one_is_a_gap_in_all() -> None:
+    view = View(history=History(LONGEST))
+    for second in range(10):
+        values = dict.fromkeys(("ok", "client_error", "limited", "server_error"), 1.0)
+        view.history.add(second, {} if second == 4 else values)
+    answers = drawings(page(view, "r", {}))[0]
+    areas = [path.get("d", "") for path in answers.findall("path")]
+    assert len(areas) == 4 * 2
+    heights = [min(float(point.split()[1]) for point in area.strip("M").split(" L")) for area in areas]
+    assert heights == sorted(heights, reverse=True)
+    assert len(set(heights)) == 4
+
+
 def test_the_report_stands_alone(tmp_path: Path, gateway: FakeGateway) -> None:
     write(recorded(tmp_path / "r.jsonl", gateway, 20), tmp_path / "out.html")
     html = (tmp_path / "out.html").read_text("utf-8")
@@ -61,7 +92,7 @@ def test_a_gap_is_a_gap_in_the_line_and_a_long_line_has_a_bound() -> None:
     view = View(history=History(LONGEST))
     for second in range(4000):
         view.history.add(second, {"requests": 2.0 if second < 2000 or second > 2100 else None})
-    asked = drawings(page(view, "r"))[3]
+    asked = drawings(page(view, "r", {}))[3]
     lines = [path.get("d", "") for path in asked.findall("path")]
     assert len(lines) == 2
     assert sum(line.count("L") for line in lines) < 900

@@ -118,7 +118,7 @@ async def test_one_at_a_time_and_stopped_by_a_key(busy: View, conductor: Conduct
         await pilot.pause()
         assert conductor.asked == [(FIRST, (False, True))]
         assert not fake.app.traffic.steady
-        await pilot.press("x")
+        await pilot.press("s")
         await drawn(fake, pilot)
         assert conductor.stopped
         await pilot.press("n")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from textual.content import Content
 from textual.widgets import Input
 
+from lab.dashboard.app import Dashboard
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.policies import flow, parse
 from lab.dashboard.screens.table import SCREENS
 from lab.dashboard.state import View
+from lab.dashboard.widgets.bars import TopBar
 from lab.dashboard.widgets.big import Big
 from lab.dashboard.widgets.table import LiveTable
 
@@ -103,7 +106,7 @@ async def test_policies_are_switched_swapped_and_tuned(busy: View) -> None:
         await fake.done(pilot)
         await pilot.press("enter")
         assert isinstance(fake.app.screen, Ask)
-        assert fake.app.screen.query_one(Input).value.startswith("limit: 10, window: 60.0")
+        assert fake.app.screen.query_one(Input).value.startswith("limit: 10, window: 60, ")
         fake.app.screen.query_one(Input).value = "limit: 3, window: 5"
         await pilot.press("enter")
         await fake.done(pilot)
@@ -207,6 +210,57 @@ async def test_a_table_keeps_its_cursor_when_rows_come_and_go(busy: View) -> Non
         await pilot.resize_terminal(100, 30)
         await pilot.pause()
         assert table.selected == "/service-a/users"
+
+
+async def test_a_frozen_picture_says_so_and_is_the_same_on_every_screen(
+    busy: View, gateway: FakeGateway
+) -> None:
+    fake = Fake(busy)
+    async with fake.app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("f")
+        assert "frozen" in str(fake.app.screen.query_one(TopBar).render())
+        before = busy.totals["requests"]
+        gateway.count(requests=500)
+        busy.fold(gateway.tick(1.0))
+        await pilot.press("8")
+        await fake.done(pilot)
+        assert fake.app.view.totals["requests"] == before
+        assert "frozen" in str(fake.app.screen.query_one(TopBar).render())
+        await pilot.press("f")
+        assert "live" in str(fake.app.screen.query_one(TopBar).render())
+        assert fake.app.view.totals["requests"] == before + 500
+
+
+async def test_a_picture_is_taken_of_any_screen_and_shows_no_message_over_it(
+    busy: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake = Fake(busy)
+    async with fake.app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("question_mark")
+        fake.app.notify("in the way")
+        await pilot.pause()
+        await pilot.press("ctrl+s")
+        await fake.done(pilot)
+    (saved,) = os.listdir(tmp_path)
+    picture = Path(saved).read_text(encoding="utf-8").replace("&#160;", " ")  # noqa: ASYNC240
+    assert "escape closes" in picture
+    assert "in the way" not in picture
+
+
+async def test_who_did_not_start_the_processes_sees_what_the_gateway_tells_of_them(busy: View) -> None:
+    app = Dashboard(view=busy)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("6")
+        await pilot.pause()
+        table = app.screen.query_one(LiveTable)
+        rows = [" ".join(cell.plain for cell in table.get_row_at(n)) for n in range(table.row_count)]
+        assert [row.split()[:3] for row in rows] == [
+            ["gateway", "●", "healthy"],
+            ["service-a", "●", "up"],
+            ["service-b", "●", "up"],
+        ]
+        assert "8001" in rows[1]
 
 
 async def test_the_picture_can_be_frozen_while_figures_go_on(busy: View, gateway: FakeGateway) -> None:

@@ -60,10 +60,10 @@ async def test_a_fault_is_set_on_a_service_and_cleared_again(busy: View) -> None
         await pilot.press("s", "down", "enter")
         await drawn(fake, pilot)
         assert fake.services.set() == ["service-a latency", "service-b hang"]
-        await pilot.press("x")
+        await pilot.press("u")
         await drawn(fake, pilot)
         assert fake.services.set() == ["service-b hang"]
-        await pilot.press("X")
+        await pilot.press("U")
         await drawn(fake, pilot)
         assert fake.services.set() == []
         assert rows(fake, "now") == ["nothing     "]
@@ -265,4 +265,4 @@ async def test_every_action_is_in_the_palette(busy: View) -> None:
         assert {"Screen: Faults", "Screen: Load"} <= titles
         await pilot.press("7")
         titles = {command.title for command in fake.app.get_system_commands(fake.app.screen)}
-        assert {"Set", "Parameters", "Clear", "Clear all", "Panic"} <= titles
+        assert {"Set", "Parameters", "Undo", "Undo all", "Panic"} <= titles

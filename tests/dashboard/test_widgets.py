@@ -6,6 +6,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.content import Content
 
+from lab.dashboard import text
 from lab.dashboard.screens.clients import LONGEST, share
 from lab.dashboard.screens.policies import ABOUT, OPTIONS
 from lab.dashboard.screens.quick import QuickKeys
@@ -128,8 +129,8 @@ def test_the_top_bar_gives_up_the_least_important(busy: View, width: int, titles
 
 
 def test_what_is_done_to_the_system_stands_at_the_top(busy: View, gateway: FakeGateway) -> None:
-    for text in ("latency 800±200 ms", "hang"):
-        busy.fold(gateway.event("note", source="fault", text=text, action="started"))
+    for words in ("latency 800±200 ms", "hang"):
+        busy.fold(gateway.event("note", source="fault", text=words, action="started"))
     fake = Fake(busy)
     with fake.app._context():
         _, second = drawn(TopBar(TABS, "overview"), busy, 100, 2)
@@ -162,6 +163,13 @@ def test_a_process_in_trouble_says_so_at_its_service(busy: View) -> None:
     crashed.state, crashed.restarts = "healthy", 2
     text = "\n".join(drawn(RequestPath(lambda: {"service-a": crashed}), busy, 118))  # type: ignore[arg-type,return-value,dict-item]
     assert ":8001 · 2 restarts" in text
+
+
+def test_a_sentence_gives_up_clauses_and_never_its_first() -> None:
+    words = "the port is closed, as if nobody were there; always"
+    assert text.fitting(words, 99) == words
+    assert text.fitting(words, 50) == "the port is closed, as if nobody were there"
+    assert text.fitting(words, 30) == text.fitting(words, 3) == "the port is closed"
 
 
 # -- quick keys, policies, clients

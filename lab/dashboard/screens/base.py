@@ -104,6 +104,10 @@ class LabScreen(Screen[None]):
             have, need = f"{event.size.width}×{event.size.height}", f"{SMALLEST[0]}×{SMALLEST[1]}"
             self.query_one("#too-small", Static).update(f"Too small: {have}, at least {need} is needed.")
 
+    def on_live_table_room_changed(self) -> None:
+        """A table has room for more than it was filled with, or for less."""
+        self.show(self.dashboard.view)
+
     def action_page(self, direction: int) -> None:
         """Scroll what is longer than its room."""
         for long in self.query(Long):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -19,6 +19,13 @@ from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import describe
 from lab.dashboard.widgets.panel import Framed
 from lab.dashboard.widgets.table import LiveTable
+
+THEN = " open it for {open_for:g} s; then {probes} probes"
+TRIPS = {
+    "consecutive": "{failures} failures in a row" + THEN,
+    "failure_rate": "{failure_percent:g} % failures in {window:g} calls" + THEN,
+}
+"""The algorithm's options in words."""
 
 
 class Breakers(LabScreen):
@@ -43,6 +50,7 @@ probes pass, and if all succeed it closes.
     DEFAULT_CSS = """
     Breakers LiveTable { height: auto; max-height: 8; }
     Breakers #charts { grid-size: 2 1; height: 12; }
+    Breakers.-tall #charts { height: 18; }
     Breakers.-short #charts { display: none; }
     """
 
@@ -56,22 +64,17 @@ probes pass, and if all succeed it closes.
         yield Timeline()
         with Grid(id="charts"):
             yield charts.answers()
-            yield charts.asked()
+            yield charts.calls()
         yield Transitions()
 
     def show(self, view: View) -> None:
         """Fill the table."""
         super().show(view)
         policy = view.policies.get("breaker", {})
-        options = policy.get("options", {})
-        names = {"consecutive": ("failures", "open_for", "probes")}.get(
-            str(policy.get("use")), tuple(options)
-        )
-        settings = "  ".join(
-            f"{name} {options[name]:g}" for name in names if isinstance(options.get(name), int | float)
-        )
         on = str(policy.get("use")) if policy.get("enabled") else "off"
-        self.query_one("#settings", Line).words = line(("breaker  ", "bold"), on, (f"   {settings}", DIM))
+        self.query_one("#settings", Line).words = line(
+            ("breaker  ", "bold"), on, (f"   {trips(policy)}", DIM)
+        )
         rows = {}
         for name, service in view.services.items():
             breaker = service.get("breaker", {})
@@ -95,6 +98,14 @@ probes pass, and if all succeed it closes.
         if service and control:
             said = "decides for itself again" if state == "auto" else f"is held {state}"
             self.dashboard.act(control.breaker(service, state), f"the breaker of {service} {said}")
+
+
+def trips(policy: dict[str, Any]) -> str:
+    """When a built-in breaker opens, and how it closes; empty for a class of one's own."""
+    try:
+        return TRIPS[str(policy.get("use"))].format_map(policy.get("options", {}))
+    except (KeyError, ValueError, TypeError):
+        return ""
 
 
 class Transitions(Framed):

@@ -46,7 +46,7 @@ for again.
         yield Line(id="summary")
         with Grid(id="charts"):
             yield charts.hit_ratio()
-            yield charts.asked()
+            yield charts.calls()
         yield LiveTable((">hits", 6), (">age", 6), (">left", 6), (">status", 6), (">size", 8), ("entry", 0))
 
     def show(self, view: View) -> None:

@@ -31,8 +31,14 @@ paths that were asked for most, without their queries.
     DEFAULT_CSS = """
     Clients #by-client { width: 3fr; }
     Clients #by-path { width: 2fr; }
-    Clients #charts { grid-size: 2 1; height: 10; }
+    Clients Horizontal { height: 21; }
+    Clients #charts { grid-size: 2 1; height: 1fr; }
+    Clients.-short Horizontal { height: 1fr; }
     Clients.-short #charts { display: none; }
+    Clients.-narrow Horizontal { layout: vertical; }
+    Clients.-narrow LiveTable { width: 1fr; }
+    Clients.-narrow #by-client { height: 3fr; }
+    Clients.-narrow #by-path { height: 2fr; }
     """
 
     def body(self) -> ComposeResult:
@@ -47,7 +53,7 @@ paths that were asked for most, without their queries.
             yield LiveTable((">requests", 8), ("path", 0), id="by-path", cursor=False)
         with Grid(id="charts"):
             yield charts.answers()
-            yield charts.asked()
+            yield charts.calls()
 
     def show(self, view: View) -> None:
         """Fill the tables."""
@@ -79,7 +85,7 @@ paths that were asked for most, without their queries.
         )
 
 
-LONGEST = 20
+LONGEST = 40
 """Cells of a bar at most."""
 
 

@@ -51,7 +51,7 @@ what is shown as JSON lines in the current folder.
         """Filter and list."""
         yield Line(id="count")
         yield Input(placeholder="words to look for")
-        yield LiveTable(("time", 8), ("kind", 12), ("who", 10), ("what happened", 0))
+        yield LiveTable(("time", 8), ("kind", 9), ("who", 10), ("what happened", 0))
 
     def events(self) -> list[dict[str, Any]]:
         """Those that pass the filter, oldest first."""
@@ -102,7 +102,7 @@ what is shown as JSON lines in the current folder.
         except OSError as error:
             self.dashboard.complain(f"{path}: cannot be written: {error.strerror}")
         else:
-            self.notify(f"saved {path.resolve()}", markup=False)
+            self.dashboard.saved(path)
 
 
 def row(event: dict[str, Any]) -> tuple[Cell, ...]:

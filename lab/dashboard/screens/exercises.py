@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -22,6 +23,8 @@ from lab.exercises.catalog import Exercise
 from lab.exercises.kit import Result
 from lab.exercises.plugging import Gateway, Refused, place, plug, unplug
 
+ROOM = 30
+"""Cells from which on an exercise's sentence stands in the list too."""
 STATES = {"done": ("☑", GOOD), "begun": ("◧", WARN), "open": ("☐", DIM)}
 
 
@@ -29,9 +32,10 @@ class Exercises(LabScreen):
     """The list with the points, and below it what the last check of the selected one said."""
 
     mode = "exercises"
-    tip = "[b]enter[/] checks your file, [b]h[/] gives a hint, [b]p[/] puts your class into the gateway"
+    tip = "[b]i[/] the task, [b]enter[/] checks your file, [b]h[/] a hint, [b]p[/] puts it into the gateway"
     help = """
-Each exercise is a file, `exercises/NN_name/exercise.py`: write a part of the gateway yourself. **enter**
+Each exercise is a file, `exercises/NN_name/exercise.py`: write a part of the gateway yourself. **i** shows
+what there is to do. **enter**
 runs the selected exercise's checks on your file as it is saved now; below stands what each said, the first
 failure in full. **h** shows the next hint.
 
@@ -40,6 +44,7 @@ the overview. `lab watch` in another terminal checks whenever you save.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "check", "Check", tooltip="Run the selected exercise's checks", priority=True),
+        Binding("i", "task", "Task", tooltip="Show what there is to do in the selected exercise"),
         Binding("h", "hint", "Hint", tooltip="Show the next hint"),
         Binding("p", "plug", "Plug in/out", tooltip="Put your class into the gateway, or take it out"),
     ]
@@ -59,7 +64,7 @@ the overview. `lab watch` in another terminal checks whenever you save.
         """Progress, list, verdicts."""
         yield Line(id="progress")
         yield LiveTable(
-            ("", 1), (">no", 2), ("exercise", 34), (">points", 6), (">tries", 5), ("★", 1), ("about", 0)
+            ("", 1), (">no", 2), ("exercise", 34), (">points", 6), (">tries", 5), ("★", 1), (" ", 0)
         )
         yield Verdicts()
 
@@ -115,7 +120,7 @@ the overview. `lab watch` in another terminal checks whenever you save.
             (f"{entry.points}/{exercise.points}", GOOD if entry.passed else ""),
             (f"{entry.tries or ''}", DIM),
             ("★" if self.plugged(standing) else "", ACCENT),
-            (exercise.summary, DIM),
+            (exercise.summary if self.query_one(LiveTable).rest >= ROOM else "", DIM),
         )
 
     def _selected(self) -> api.Standing | None:
@@ -125,6 +130,18 @@ the overview. `lab watch` in another terminal checks whenever you save.
     def on_data_table_row_highlighted(self) -> None:
         """Another one was selected."""
         self.dashboard.touch()
+
+    def action_task(self) -> None:
+        """The exercise's own page."""
+        if selected := self._selected():
+            from lab.dashboard.screens.help import Page
+
+            try:
+                text = (selected.exercise.folder / "README.md").read_text(encoding="utf-8")
+            except OSError as error:
+                self.dashboard.complain(f"{error.filename}: cannot be read: {error.strerror}")
+            else:
+                self.app.push_screen(Page(selected.exercise.title, text))
 
     def action_check(self) -> None:
         """Run the checks, in a process of their own; each is shown as it comes."""
@@ -214,5 +231,7 @@ class Verdicts(Long):
             return [row for said in self.said for row in said.wrap(width)]
         if self.exercise is None:
             return []
-        about = [line((row, "")) for row in textwrap.wrap(self.exercise.summary, width)]
-        return [*about, line(("enter: check your file", DIM))]
+        about = [line(row) for row in textwrap.wrap(self.exercise.summary, width)]
+        file = self.exercise.file
+        where = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        return [*about, line(), line(("your file  ", DIM), str(where)), line(("i shows the task", DIM))]

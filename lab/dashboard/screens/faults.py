@@ -9,43 +9,48 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid
 
+from lab.dashboard import text
 from lab.dashboard.screens.ask import Ask
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.screens.policies import flow, parse
-from lab.dashboard.screens.quick import BREAK, QuickKeys
+from lab.dashboard.screens.quick import QuickKeys
 from lab.dashboard.state import View
 from lab.dashboard.text import ACCENT, BAD, DIM, WARN, line
 from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.bars import Line
 from lab.dashboard.widgets.table import LiveTable
-from lab.faults.model import Aimed, FaultError
+from lab.faults.model import Aimed, Fault, FaultError
 from lab.faults.registry import FAULTS
+
+TTL = Fault.model_fields["ttl"].default
+"""Seconds that a fault lasts unless it is told otherwise."""
 
 
 class Faults(LabScreen):
     """What is set now; below, every kind with its parameters."""
 
     mode = "faults"
-    tip = "[b]enter[/] sets the selected fault for its ttl, in seconds; [b]![/] undoes everything"
+    tip = "[b]enter[/] sets the selected fault, [b]p[/] its parameters first; [b]![/] undoes everything"
     help = """
-A fault makes a service fail in one exact way, for a bounded time, and undoes itself: `ttl` seconds after it
-was set. Above are the faults that are set, with the seconds left and how many of the requests they struck;
-below is what can be set, with its parameters.
+A fault makes a service fail in one exact way, for a bounded time, and undoes itself: 30 seconds after it was
+set, or after its `ttl`. Above are the faults that are set, with the seconds left and how many of the requests
+they struck; below is what can be set, with its parameters.
 
 **enter** sets the selected fault on the service that the first line names, **s** takes the other service,
-**p** changes the parameters first: besides those shown, `probability` (0 to 1), `first` (only so many
-requests), `path`, `header` and `seed` choose which requests are struck. **x** clears the selected fault,
-**X** all. The commonest have a key of their own, here and on the overview: **l** latency, **e** errors,
-**h** hang, **r** refused connections, **k** kill; and **A L C B R** switch policies off and on. **!** undoes
-everything.
+**p** changes the parameters first: besides those shown, `ttl` (seconds), `probability` (0 to 1), `first`
+(only so many requests), `path`, `header` and `seed` choose which requests are struck. **u** clears the
+selected one of those that are set, **U** all.
+
+The commonest have a key of their own, on every screen that has no other use for it: **l** latency, **e**
+errors, **h** hang, **r** refused connections, **k** kill; and **A L C B R** switch policies off and on. **!**
+undoes everything.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "set", "Set", tooltip="Set the selected fault on the service", priority=True),
         Binding("p", "tune", "Parameters", tooltip="Set the selected fault with other parameters"),
         Binding("s", "service", "Service", tooltip="Take the next service"),
-        Binding("x", "clear", "Clear", tooltip="Clear the selected fault"),
-        Binding("X", "clear_all", "Clear all", tooltip="Clear every fault of every service"),
-        *BREAK,
+        Binding("u", "clear", "Undo", tooltip="Clear the selected one of the faults that are set"),
+        Binding("U", "clear_all", "Undo all", tooltip="Clear every fault of every service"),
     ]
     needs_trouble: ClassVar[set[str]] = {"set", "tune", "service", "clear", "clear_all"}
     AUTO_FOCUS = "#kinds"
@@ -71,7 +76,7 @@ everything.
             id="now",
         )
         yield Line(id="target")
-        yield LiveTable(("fault", 10), ("parameters", 27), ("what a client sees", 0), id="kinds")
+        yield LiveTable(("fault", 10), ("parameters", 19), ("what a client sees", 0), id="kinds")
         with Grid(id="charts"):
             yield charts.answers()
             yield charts.latency()
@@ -109,7 +114,11 @@ everything.
         super().show(view)
         trouble = self.dashboard.trouble
         words = (
-            line(("enter sets on  ", DIM), (self.service, f"bold {ACCENT}"), ("   s: the next service", DIM))
+            line(
+                ("enter sets on  ", DIM),
+                (self.service, f"bold {ACCENT}"),
+                (f"  for {TTL:g} s   s: the next service", DIM),
+            )
             if trouble
             else line(("faults are set from the machine of the services, with --control", DIM))
         )
@@ -128,9 +137,14 @@ everything.
         }
         self.query_one("#now", LiveTable).fill(now or {"": (("nothing", DIM), "", "", "", "", "")})
         mine = {each["kind"] for service, each, _ in active if service == self.service}
-        self.query_one("#kinds", LiveTable).fill(
+        kinds = self.query_one("#kinds", LiveTable)
+        kinds.fill(
             {
-                kind: ((kind, f"bold {WARN}" if kind in mine else "bold"), flow(options), (about(kind), DIM))
+                kind: (
+                    (kind, f"bold {WARN}" if kind in mine else "bold"),
+                    special(options),
+                    (text.fitting(about(kind), kinds.rest), DIM),
+                )
                 for kind, options in self._options.items()
             }
         )
@@ -186,6 +200,11 @@ def usual(kind: str) -> dict[str, Any]:
     wanted = [name for name in fields if name not in Aimed.model_fields] + ["ttl"]
     found = {name: fields[name].default for name in wanted if fields[name].default not in (None, "")}
     return {name: int(value) if value == int(value) else value for name, value in found.items()}
+
+
+def special(options: dict[str, Any]) -> str:
+    """The parameters in a table: a `ttl` only where it is not the usual one."""
+    return flow({name: value for name, value in options.items() if (name, value) != ("ttl", TTL)})
 
 
 def about(kind: str) -> str:

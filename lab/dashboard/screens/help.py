@@ -30,36 +30,52 @@ Key = tuple[str, str]
 """A key, and what it does."""
 
 
-class Help(ModalScreen[None]):
-    """Closes with escape, `?` or `q`."""
+class Page(ModalScreen[None]):
+    """A text to read, in Markdown. Closes with escape, `?` or `q`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,q", "dismiss", "Close")]
 
     DEFAULT_CSS = """
-    Help { align: center middle; }
-    Help VerticalScroll {
+    Page { align: center middle; }
+    Page VerticalScroll {
         width: 90%; max-width: 110; height: 90%; padding: 0 2; background: $surface;
         border: round $primary; border-title-style: bold; border-subtitle-color: $foreground-muted;
-        scrollbar-size-vertical: 1;
+        scrollbar-size-vertical: 1; scrollbar-background: $surface;
     }
-    Help Markdown { margin: 0; padding: 0 1 0 0; }
-    Help MarkdownH2 { margin: 1 0 0 0; }
+    Page Markdown { margin: 0; padding: 0 1 0 0; }
+    Page MarkdownH2 { margin: 1 0 0 0; }
     """
 
-    def __init__(self, title: str, text: str, keys: dict[str, list[Key]]) -> None:
+    def __init__(self, title: str, text: str) -> None:
         super().__init__()
         self._title = title
         self._text = text
-        self._keys = keys
 
     def compose(self) -> ComposeResult:
-        """The text, the keys, where the traffic comes from; scrollable."""
+        """The text in a frame, scrollable."""
         with VerticalScroll() as page:
             page.border_title = self._title
-            page.border_subtitle = "escape closes"
-            yield Markdown(self._text)
-            yield Static(self._table())
-            yield Markdown(TRAFFIC)
+            page.border_subtitle = "↑ ↓ moves · escape closes"
+            yield from self.body()
+
+    def body(self) -> ComposeResult:
+        """What stands in the frame."""
+        yield Markdown(self._text, open_links=False)
+
+
+class Help(Page):
+    """What a screen shows, the keys that work there, and where the traffic comes from."""
+
+    def __init__(self, title: str, text: str, keys: dict[str, list[Key]], more: str = "") -> None:
+        super().__init__(title, text)
+        self._keys = keys
+        self._more = more
+
+    def body(self) -> ComposeResult:
+        """Text, keys, more text."""
+        yield from super().body()
+        yield Static(self._table())
+        yield Markdown(self._more)
 
     def _table(self) -> Content:
         rows = []
@@ -84,4 +100,6 @@ def explain(app: App[Any]) -> None:
             seen.add(binding.action)
             where = "Everywhere" if active.node is app else "On this screen"
             keys[where].append((app.get_key_display(binding), what))
-    app.push_screen(Help(type(screen).__name__, screen.help, {t: k for t, k in keys.items() if k}))
+    more = TRAFFIC if app.check_action("send", ()) else ""
+    shown = {title: some for title, some in keys.items() if some}
+    app.push_screen(Help(type(screen).__name__, screen.help, shown, more))

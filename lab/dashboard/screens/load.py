@@ -85,9 +85,10 @@ time. Where Locust is the bottleneck, its figures say so. **!** kills the load a
         busy = ("   Locust is the bottleneck", BAD) if figures and figures.saturated else ""
         cpu = (f"   Locust: {text.percent(figures.cpu)} of a core", DIM) if load and figures else ""
         self.query_one("#settings", Line).words = line(state, cpu, busy, ("   next: ", DIM), wanted)
-        self.query_one("#shapes", LiveTable).fill(
+        shapes = self.query_one("#shapes", LiveTable)
+        shapes.fill(
             {
-                name: ((name, "bold"), (drawing(shape), GOOD), (shape.about, DIM))
+                name: ((name, "bold"), (drawing(shape), GOOD), (text.fitting(shape.about, shapes.rest), DIM))
                 for name, shape in SHAPES.items()
             }
         )

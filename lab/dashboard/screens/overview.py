@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal
 
 from lab.dashboard.screens.base import LabScreen
-from lab.dashboard.screens.quick import BREAK, QuickKeys
+from lab.dashboard.screens.quick import QuickKeys
 from lab.dashboard.widgets import charts
 from lab.dashboard.widgets.chart import Timeline
 from lab.dashboard.widgets.events import EventLines
@@ -37,14 +37,13 @@ Below: charts of the last minutes, in a small window behind **c**; under them ea
 `─` closed, `▒` half-open, `█` open, and what happened. The coloured ground marks where a fault or a load was
 on. Then the access log, the newest exchange last.
 
-One key, one failure: **l** makes service A slow, **e** lets it answer 500, **h** hang, **r** refuse
-connections, **k** kills it; each lasts 30 seconds, or until the key is pressed again. **A L C B R** switch a
-policy off and on. **!** undoes everything.
+One key, one failure, here and on every screen that has no other use for the key: **l** makes service A slow,
+**e** lets it answer 500, **h** hang, **r** refuse connections, **k** kills it; each lasts 30 seconds, or
+until the key is pressed again. **A L C B R** switch a policy off and on. **!** undoes everything.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "charts", "Charts", tooltip="More room for the charts, and back"),
-        *BREAK,
     ]
 
     DEFAULT_CSS = """
@@ -67,7 +66,7 @@ policy off and on. **!** undoes everything.
             yield charts.answers()
             yield charts.latency()
             yield charts.hit_ratio()
-            yield charts.asked()
+            yield charts.calls()
         with Horizontal(id="over-time"):
             yield Timeline()
             yield EventLines()

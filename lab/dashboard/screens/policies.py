@@ -173,8 +173,9 @@ class Meaning(Framed):
 
 
 def flow(options: dict[str, Any]) -> str:
-    """`{"limit": 10, "window": 60.0}` → `limit: 10, window: 60.0`, readable by `parse`."""
-    written = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    """`{"limit": 10, "window": 60.0}` → `limit: 10, window: 60`, readable by `parse`."""
+    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in options.items()}
+    written = yaml.safe_dump(whole, default_flow_style=True, sort_keys=False, width=10_000).strip()
     return written.removeprefix("{").removesuffix("}")
 
 

@@ -59,8 +59,8 @@ class Present(LabScreen):
     help = """
 For a projector. The figures are those of the last two seconds; below are the breakers over time, what
 happened last, and the last keys that were pressed, so that the room can follow. While a scenario is played,
-it says here, step by step, what it does. **f** freezes the picture on
-every screen, while everything goes on behind it.
+it says here, step by step, what it does. **f** freezes the picture on every screen, while everything goes on
+behind it.
 """
     DEFAULT_CSS = """
     Present #figures { grid-size: 3 2; height: 14; }
@@ -78,7 +78,7 @@ every screen, while everything goes on behind it.
             yield Big("latency p95, ms")
             yield Big("429 refused/s", "warn")
             yield Big("cache hits, %", "good")
-            yield Big("asked of services/s")
+            yield Big("calls to services/s")
             yield Big("failed, rejected/s", "bad")
         yield Narration()
         yield charts.answers()

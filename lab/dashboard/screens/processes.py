@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import psutil
 from textual.app import ComposeResult
@@ -12,9 +13,9 @@ from textual.content import Content
 from lab.dashboard import text
 from lab.dashboard.screens.base import LabScreen
 from lab.dashboard.state import View
-from lab.dashboard.text import DIM, line
+from lab.dashboard.text import BAD, DIM, GOOD, line
 from lab.dashboard.widgets.panel import Long
-from lab.dashboard.widgets.table import LiveTable
+from lab.dashboard.widgets.table import Cell, LiveTable
 
 DOWN = ("stopped", "crashed")
 
@@ -83,13 +84,14 @@ connections and answers nothing. Below is the output of the selected process.
                 (process.detail, DIM),
             )
         table = self.query_one(LiveTable)
-        table.fill(rows)
+        table.fill(rows or seen_from_outside(view))
         output = self.query_one(Output)
         selected = processes.get(table.selected or "")
         output.lines_to_show = (
-            list(selected.log) if selected else ["The processes were not started from here."]
+            list(selected.log) if selected else ["What they write is seen where they were started, with lab."]
         )
-        output.border_title = f"output of {selected.name}" if selected else "output"
+        detail = f" · {selected.detail}" if selected and selected.detail else ""
+        output.border_title = f"output of {selected.name}{detail}" if selected else "output"
         super().show(view)
 
     def action_stop_start(self) -> None:
@@ -116,6 +118,20 @@ connections and answers nothing. Below is the output of the selected process.
 
     def _selected(self) -> str | None:
         return self.query_one(LiveTable).selected
+
+
+def seen_from_outside(view: View) -> dict[str, tuple[Cell, ...]]:
+    """What the gateway itself tells of the processes, for who did not start them."""
+    shape, word, style = ("●", "healthy", GOOD) if view.live else ("○", "away", BAD)
+    up = text.span(view.uptime) if view.live else ""
+    gateway = ((f"{shape} {word}", style), f"{view.pid or ''}", "", (up, DIM))
+    rows: dict[str, tuple[Cell, ...]] = {"gateway": (("gateway", "bold"), *gateway, "", "", "", "")}
+    for name, service in view.services.items():
+        health = str(service.get("health") or "unknown")
+        shape, style = text.HEALTH.get(health, text.HEALTH["unknown"])
+        port = f"{urlsplit(str(service.get('url', ''))).port or ''}"
+        rows[name] = ((name, "bold"), (f"{shape} {health}", style), "", port, "", "", "", "", "")
+    return rows
 
 
 class Usage:

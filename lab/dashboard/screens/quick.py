@@ -1,29 +1,12 @@
-"""The keys that break something at once, on several screens the same, and the line that shows them."""
+"""The line that shows the keys which break something at once, and what they have done."""
 
 from __future__ import annotations
 
-from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from lab.dashboard.state import View
 from lab.dashboard.text import DIM, WARN
 from lab.dashboard.widgets.panel import Panel
-
-BREAK: list[BindingType] = [
-    Binding(
-        "l", "app.fault('latency')", "Latency", show=False, tooltip="Service A slow for 30 s, or no more"
-    ),
-    Binding("e", "app.fault('error')", "Errors", show=False, tooltip="Service A answers 500, or no more"),
-    Binding("h", "app.fault('hang')", "Hang", show=False, tooltip="Service A answers nothing, or again"),
-    Binding("r", "app.fault('refuse')", "Refuse", show=False, tooltip="Service A's port closed, or open"),
-    Binding("k", "app.fault('kill')", "Kill", show=False, tooltip="Kill service A; it comes back"),
-    Binding("A", "app.switch_policy('auth')", "Auth", show=False, tooltip="API keys wanted, or not"),
-    Binding("L", "app.switch_policy('rate_limit')", "Limit", show=False, tooltip="Rate limit on or off"),
-    Binding("C", "app.switch_policy('cache')", "Cache", show=False, tooltip="Cache on or off"),
-    Binding("B", "app.switch_policy('breaker')", "Breaker", show=False, tooltip="Circuit breaker on or off"),
-    Binding("R", "app.switch_policy('retry')", "Retry", show=False, tooltip="Retries on or off"),
-]
-"""One key, one failure: the commonest faults and the policies' switches, on several screens the same."""
 
 FAULTS = [("l", "latency"), ("e", "error"), ("h", "hang"), ("r", "refuse"), ("k", "kill")]
 POLICIES = [
@@ -51,15 +34,19 @@ class QuickKeys(Panel):
         faults = [f"[{DIM}]break A[/]"]
         for key, kind in FAULTS:
             faults.append(_key(key, f"▲ {kind}" if kind in running else kind, kind in running))
-        switches = [f"[{DIM}]switch[/]"]
+        named, marks = [], []
         for key, name, section in POLICIES:
             on = view.policies.get(section, {}).get("enabled", False)
-            switches.append(_key(key, f"{'●' if on else '○'} {name}", not on))
+            mark = "●" if on else "○"
+            named.append(_key(key, f"{mark} {name}", not on))
+            marks.append(_key(key, mark, not on))
         left = Content.from_markup("  ".join(faults))
-        for part in (switches, switches[1:]):
-            right = Content.from_markup("  ".join(part))
+        if not view.policies:
+            return [left]  # nobody knows yet which are on
+        for part in ("  ".join([f"[{DIM}]switch[/]", *named]), "  ".join(named), " ".join(marks)):
+            right = Content.from_markup(part)
             room = width - left.cell_length - right.cell_length
-            if room >= 4:
+            if room >= 2:
                 return [left + " " * room + right]
         return [left]
 

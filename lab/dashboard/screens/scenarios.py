@@ -34,7 +34,7 @@ class Scenarios(LabScreen):
     help = """
 Failures that every engineer meets once, on demand. Read the story, guess, then **o** plays it without the
 cure and **n** with it; **p** plays both and compares. Each expectation is ticked off when it was seen. **a**
-shows the answers to the questions. **x** breaks off; what was changed is put back.
+shows the answers to the questions. **s** breaks off; what was changed is put back.
 
 Meanwhile the other screens show what happens; steady traffic is switched off, since it would be counted too.
 """
@@ -43,13 +43,14 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
         Binding("o", "play('off')", "Without", tooltip="Play it without its cure"),
         Binding("n", "play('on')", "With cure", tooltip="Play it with its cure"),
         Binding("a", "answers", "Answers", tooltip="Show the answers to the scenario's questions"),
-        Binding("x", "stop", "Stop", tooltip="Break the scenario off and put everything back"),
+        Binding("s", "stop", "Stop", tooltip="Break the scenario off and put everything back"),
     ]
     needs_stack: ClassVar[set[str]] = {"play", "stop"}
 
     DEFAULT_CSS = """
     Scenarios LiveTable { width: 23; }
     Scenarios #charts { grid-size: 2 1; height: 10; }
+    Scenarios.-tall #charts { height: 16; }
     Scenarios.-short #charts { display: none; }
     """
 
@@ -70,7 +71,7 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
                 yield Story()
                 with Grid(id="charts"):
                     yield charts.answers()
-                    yield charts.asked()
+                    yield charts.calls()
 
     def show(self, view: View) -> None:
         """Fill the list; the story is that of the selected one."""
@@ -110,7 +111,7 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
         if name is None or stack is None:
             return
         if self._playing is not None:
-            self.dashboard.complain(f"{self._playing} is being played; x breaks it off")
+            self.dashboard.complain(f"{self._playing} is being played; s breaks it off")
             return
         for process in stack.processes.values():
             if process.state != "healthy":

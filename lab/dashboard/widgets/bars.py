@@ -20,6 +20,7 @@ STATUS = {
     "lost": ("○ lost", BAD),
     "refused": ("✖ refused", BAD),
     "replay": ("▶ replay", ACCENT),
+    "frozen": ("‖ frozen", WARN),
 }
 
 Tab = tuple[str, str, str]
@@ -63,7 +64,8 @@ class TopBar(Panel):
 
     def _feed(self, view: View) -> list[Content]:
         """`● live 0:42 `, and shorter."""
-        state = line(STATUS.get(view.status, STATUS["lost"]))
+        still = self.app.frozen is not None  # type: ignore[attr-defined]
+        state = line(STATUS.get("frozen" if still else view.status, STATUS["lost"]))
         up = line((f" {text.span(view.uptime)} ", DIM)) if view.live else line(" ")
         return [state + up, state + " "]
 
@@ -71,7 +73,7 @@ class TopBar(Panel):
         """`● rec ▲ latency 800 ms `, and shorter."""
         recording = self.app.follower.recorder is not None  # type: ignore[attr-defined]
         rec = line(("● rec ", f"bold {BAD}")) if recording else line()
-        running = [band.label or band.kind for band in view.bands if band.end is None or band.end > view.time]
+        running = [band.label or band.kind for band in view.running]
         more = f"+{len(running) - 1} " if len(running) > 1 else ""
         said = [f"▲ {running[-1][:cells]} {more}" for cells in (28, 20, 12, 8)] if running else [""]
         return [rec + line((words, f"bold {WARN}")) for words in said]
@@ -126,9 +128,10 @@ class Keys(Static):
         room = self.size.width - sum(width[id(a)] for a in always)
         parts = []
         for one in shown:
+            if width[id(one)] > room:
+                break  # the rest follow in the order in which they matter
             room -= width[id(one)]
-            if room >= 0:
-                parts.append(one)
+            parts.append(one)
         return Content.from_markup(
             "".join(
                 f"[@click=app.simulate_key('{a.binding.key}')] "

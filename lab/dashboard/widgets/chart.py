@@ -41,6 +41,8 @@ class Series:
     """In the history."""
     tone: str
     """ok, warn, bad, one, two or three: the colour, by the theme."""
+    fill: str = "█"
+    """What a whole cell of an area is drawn with: areas differ without colour as well."""
 
 
 def window(view: View, columns: int) -> tuple[int, int]:
@@ -200,22 +202,21 @@ class Chart(OverTime):
         self._filled = filled
 
     def title(self, view: View, width: int) -> list[Segment]:
-        """The newest value of each series; where there is little room, of those that are not nothing."""
+        """Each series by name, with its newest value where there is room; areas of nothing give way first."""
         now = {series: view.history.last(series.key, 1)[0] for series in self._series}
         room = width - len(self._title) - 1
-        mark = " ■ " if self._filled else " ━ "
-        legend = [(mark, s, self._write(value)) for s, value in now.items()]
-        if sum(len(mark) + len(s.name) + len(value) + 2 for mark, s, value in legend) > room:
-            shown = [(s, value) for s, value in now.items() if value] or list(now.items())[:1]
-            legend = [(mark, s, self._write(value)) for s, value in shown]
+        if self._filled and sum(len(s.name) + len(self._write(v)) + 5 for s, v in now.items()) > room:
+            now = {s: value for s, value in now.items() if value} or dict(list(now.items())[:1])
+        room -= sum(len(series.name) + 4 for series in now)
         parts = [Segment(f"{self._title} ", self.style("title"))]
-        for mark, series, value in legend:
-            room -= len(mark) + len(series.name) + len(value) + 2
-            if room < 0:
-                break
-            parts.append(Segment(mark, self.style(series.tone)))
+        for series, value in now.items():
+            mark = "━" if not self._filled else "■" if series.fill == "█" else series.fill
+            parts.append(Segment(f" {mark} ", self.style(series.tone)))
             parts.append(Segment(f"{series.name} ", self.style("dim")))
-            parts.append(Segment(f"{value} ", self.style(series.tone if now[series] else "dim")))
+            written = f"{self._write(value)} "
+            room -= len(written)
+            if room >= 0:
+                parts.append(Segment(written, self.style(series.tone if value else "dim")))
         return parts
 
     def plot(
@@ -228,13 +229,15 @@ class Chart(OverTime):
         values = [view.history.last(s.key, count - missing) + [None] * missing for s in self._series]
         samples = list(zip(*values, strict=True))
         drawn, top = (self._areas if self._filled else self._lines)(samples, rows)
-        tones = [s.tone for s in self._series]
+        tones, fills = [s.tone for s in self._series], [s.fill for s in self._series]
         for row in range(rows):
             label = self._write(top).replace(".0", "") if row == 0 else "0" if row == rows - 1 else ""
             cells: list[Cell] = []
             for column, band in zip(drawn, bands, strict=True):
                 glyph, owner, behind = column[row]
                 ground = tones[behind] if behind >= 0 else "band" if band else ""
+                if glyph == glyphs.WHOLE:
+                    glyph = fills[owner]
                 cells.append((glyph, tones[owner] if owner >= 0 else "dim", ground))
             yield label, cells
 
@@ -323,7 +326,7 @@ def ribbon(view: View, service: str, start: int, columns: int, now: float) -> li
     return found
 
 
-LEGIBLE = 4
+LEGIBLE = 6
 """Letters of a name, fewer of which say nothing."""
 
 
@@ -332,12 +335,14 @@ def labels(view: View, start: int, columns: int) -> str:
     line = [" "] * columns
     limit = columns
     for band in reversed(view.bands):
-        name = f"{band.kind} {band.label}".strip()
+        name = band.label or band.kind
         at = max(math.floor((band.start - start) / SECONDS), 0)
         if limit == columns:
             at = max(min(at, limit - len(name)), 0)
-        name = name[: max(limit - at, 0)]
-        if len(name) >= LEGIBLE and band.covers(start, start + columns * SECONDS):
+        room = max(limit - at, 0)
+        if len(name) > room:
+            name = name[: room - 1] + "…" if room >= LEGIBLE else ""
+        if name and band.covers(start, start + columns * SECONDS):
             line[at : at + len(name)] = name
             limit = at - 1
     return "".join(line)

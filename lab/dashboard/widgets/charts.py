@@ -12,9 +12,9 @@ def answers(**options: Any) -> Chart:
     """Requests a second by what the client got; failures on top."""
     series = [
         Series("ok", "ok", "ok"),
-        Series("4xx", "client_error", "one"),
-        Series("429", "limited", "warn"),
-        Series("5xx", "server_error", "bad"),
+        Series("4xx", "client_error", "one", "░"),
+        Series("429", "limited", "warn", "▒"),
+        Series("5xx", "server_error", "bad", "▓"),
     ]
     return Chart("answers", series, text.rate, least=5, filled=True, **options)
 
@@ -31,7 +31,7 @@ def hit_ratio(**options: Any) -> Chart:
     return Chart("cache", series, text.percent, least=1, most=1, filled=True, **options)
 
 
-def asked(**options: Any) -> Chart:
-    """Requests a second that clients sent, and that services were asked."""
-    series = [Series("clients", "requests", "one"), Series("services", "upstream", "two")]
-    return Chart("asked", series, text.rate, least=5, **options)
+def calls(**options: Any) -> Chart:
+    """Requests a second that clients sent, and that services were asked in turn."""
+    series = [Series("by clients", "requests", "one"), Series("to services", "upstream", "two")]
+    return Chart("calls", series, text.rate, least=5, **options)

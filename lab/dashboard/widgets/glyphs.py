@@ -24,6 +24,7 @@ BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The dots of the left and the right column, from the top."""
 BRAILLE = (" ", *(chr(0x2800 + bits) for bits in range(1, 256)))
 BLOCKS = " ▁▂▃▄▅▆▇█"
+WHOLE = BLOCKS[-1]
 
 KEPT = 2048
 """Columns that are looked up: those of a few frames of all charts, in a few megabytes."""

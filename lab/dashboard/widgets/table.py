@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rich.text import Text
+from textual.message import Message
 from textual.widgets import DataTable
 
 from lab.dashboard.text import DIM, Part
@@ -31,6 +32,9 @@ class LiveTable(DataTable[Text]):
     LiveTable > .datatable--cursor { background: $foreground 8%; text-style: none; }
     LiveTable:focus > .datatable--cursor { background: $primary 40%; text-style: none; }
     """
+
+    class RoomChanged(Message):
+        """The column that takes the rest has another width."""
 
     def __init__(self, *columns: tuple[str, int], cursor: bool = True, **options: Any) -> None:
         """`columns` are (title, width in cells); the one of width 0 takes the room that is left.
@@ -61,6 +65,7 @@ class LiveTable(DataTable[Text]):
             self.fill(shown)
             if selected in shown:
                 self.move_cursor(row=list(shown).index(selected))
+            self.post_message(self.RoomChanged())
 
     def _room(self) -> int:
         taken = sum(width + 2 * PADDING for _, width in self._titles)

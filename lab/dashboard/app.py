@@ -186,11 +186,11 @@ class Dashboard(Acting):
             yield SystemCommand(
                 f"Screen: {entry.title}", f"key {entry.key}", lambda e=entry: self.action_jump(e.mode)
             )
-        for active in self.active_bindings.values():
-            if active.enabled and active.binding.tooltip and active.binding.action != "command_palette":
-                binding = active.binding
+        for active in screen.active_bindings.values():  # not the app's own: those are the palette's now
+            binding = active.binding
+            if active.enabled and binding.tooltip and binding.action != "command_palette":
                 yield SystemCommand(
                     binding.description,
                     f"key {self.get_key_display(binding)}: {binding.tooltip}",
-                    lambda action=binding.action: self.call_later(self.run_action, action),
+                    lambda a=active: self.call_later(self.run_action, a.binding.action, a.node),
                 )

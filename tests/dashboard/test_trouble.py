@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -257,12 +258,27 @@ async def test_panic_is_a_letter_where_something_is_written(busy: View) -> None:
         assert fake.services.set() == ["service-a latency"]
 
 
-async def test_every_action_is_in_the_palette(busy: View) -> None:
+async def test_every_action_is_in_the_palette_and_works_from_there(busy: View) -> None:
     fake = Fake(busy)
     async with fake.app.run_test() as pilot:
-        titles = {command.title for command in fake.app.get_system_commands(fake.app.screen)}
-        assert {"Latency", "Errors", "Hang", "Refuse", "Kill", "Auth", "Limit", "Panic"} <= titles
-        assert {"Screen: Faults", "Screen: Load"} <= titles
-        await pilot.press("7")
-        titles = {command.title for command in fake.app.get_system_commands(fake.app.screen)}
-        assert {"Set", "Parameters", "Undo", "Undo all", "Panic"} <= titles
+
+        async def commands(key: str) -> dict[str, Callable[[], object]]:
+            await pilot.press(key)
+            screen = fake.app.screen
+            await pilot.press("ctrl+p")
+            assert CommandPalette.is_open(fake.app)
+            found = {command.title: command.callback for command in fake.app.get_system_commands(screen)}
+            await pilot.press("escape")
+            return found
+
+        found = await commands("1")
+        assert {"Latency", "Errors", "Hang", "Refuse", "Kill", "Auth", "Limit", "Panic"} <= found.keys()
+        assert {"Screen: Faults", "Screen: Load", "Theme"} <= found.keys()
+        found["Latency"]()
+        await fake.done(pilot)
+        assert fake.services.set() == ["service-a latency"]
+        found = await commands("3")
+        assert {"Open", "Close", "Auto", "Panic"} <= found.keys()
+        found["Open"]()
+        await fake.done(pilot)
+        assert [request.url.path for request in fake.asked] == ["/admin/breakers/service-a"]

@@ -48,7 +48,7 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
     needs_stack: ClassVar[set[str]] = {"play", "stop"}
 
     DEFAULT_CSS = """
-    Scenarios LiveTable { width: 23; }
+    Scenarios LiveTable { width: 24; }
     Scenarios #charts { grid-size: 2 1; height: 10; }
     Scenarios.-tall #charts { height: 16; }
     Scenarios.-short #charts { display: none; }
@@ -66,7 +66,7 @@ Meanwhile the other screens show what happens; steady traffic is switched off, s
     def body(self) -> ComposeResult:
         """The list, and beside it the story."""
         with Horizontal():
-            yield LiveTable(("", 1), ("scenario", 17))
+            yield LiveTable(("", 1), ("scenario", 18))
             with Vertical():
                 yield Story()
                 with Grid(id="charts"):

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lab.dashboard.state import Message
+from lab.dashboard.state import Message, View
 from lab.errors import UserError
 
 FORMAT = {"type": "recording", "format": 1, "of": "gateway-lab"}
@@ -94,20 +94,34 @@ class Recorder:
 
 def read(path: Path) -> Iterator[Message]:
     """The messages of a recording. Raises `UserError` where it is none; a cut last line is left out."""
+    view = View()
     try:
         with path.open(encoding="utf-8") as file:
             if json.loads(file.readline() or "{}") != FORMAT:
                 raise ValueError
             for number, line in enumerate(file, 2):
                 try:
-                    yield json.loads(line)
+                    message = json.loads(line)
                 except ValueError:
                     if line.endswith("\n"):
                         raise UserError(f"{path}: line {number} is not JSON") from None
+                else:
+                    if not _folds(message, view):
+                        raise UserError(f"{path}: line {number} is no message of the feed")
+                    yield message
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
         raise UserError(f"{path}: is no recording of the dashboard") from None
+
+
+def _folds(message: Any, view: View) -> bool:
+    """Whether a View can take it: a file may say anything."""
+    try:
+        view.fold(message)
+        return math.isfinite(message["time"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
 
 
 class Replay:

@@ -87,6 +87,16 @@ def test_every_second_of_a_recording_has_its_figures(gateway: FakeGateway, tmp_p
     assert None not in rates
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["[1, 2]", '{"type": "tick"}', '{"type": "tick", "time": "x"}', '{"time": NaN}', '{"type": "note"}'],
+)
+def test_what_is_no_message_is_told_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "r.jsonl").write_text(f"{json.dumps(FORMAT)}\n{line}\n")
+    with pytest.raises(UserError, match="line 2 is no message"):
+        list(read(tmp_path / "r.jsonl"))
+
+
 async def test_the_pace_is_that_of_the_recording_divided_by_the_speed(
     gateway: FakeGateway, tmp_path: Path
 ) -> None:

@@ -146,7 +146,9 @@ def test_before_the_gateway_says_anything_its_processes_are_drawn() -> None:
         "gateway": FakeProcess("gateway", 8000, state="starting", detail="not started yet"),
     }
     text = "\n".join(drawn(RequestPath(lambda: processes), View(), 118))  # type: ignore[arg-type,return-value]
-    assert "service-a ◌ unknown" in text
+    assert "service-a ◌ " in text
+    assert "breaker –" in text
+    assert "breaker – off" not in text
     assert "◌ starting" in text
     assert "gateway  ◌ not started yet" in text
 

@@ -229,7 +229,7 @@ def _services(
         rate = view.rate("upstream_calls", name)
         health = service.get("health", "unknown")
         shape, style = text.HEALTH.get(health, text.HEALTH["unknown"])
-        title = line((name, STRONG), " ", (f"{shape} {health}", style))
+        title = line((name, STRONG), " ", (f"{shape} {health}" if service else shape, style))
         foot = _foot(service, processes.get(name))
         boxes += _box(title, _service(service, width), width, BAD if health == "down" else FRAME, foot)
         edges += [
@@ -262,6 +262,8 @@ def _foot(service: dict[str, Any], process: Process | None) -> Content:
 
 
 def _service(service: dict[str, Any], width: int) -> list[Content]:
+    if not service:
+        return [line(("breaker –", DIM)), line(("pool –", DIM))]  # nothing is known of it yet
     pool = service.get("pool", {})
     waiting = pool.get("waiting", 0)
     breaker = service.get("breaker")

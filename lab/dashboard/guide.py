@@ -44,7 +44,9 @@ def hint(view: View, facts: Facts) -> str:
     """One line of content markup; keys are in bold."""
     if facts.replay is not None:
         paused, speed = facts.replay
-        state = "the end" if view.trouble else "paused" if paused else f"playing at {speed:g}×"
+        if view.trouble:
+            return "The recording is at its end; every screen shows its last moment · [b]q[/] leaves"
+        state = "paused" if paused else f"playing at {speed:g}×"
         space = "goes on" if paused else "pauses"
         return f"A recording, {state} · [b]space[/] {space} · [b].[/] one second on · [b]+[/] [b]-[/] speed"
     if not view.live:

@@ -91,3 +91,13 @@ def test_who_may_only_look_is_not_told_to_press_what_is_not_there(gateway: FakeG
 
 def test_a_refused_token_says_what_to_do() -> None:
     assert "--token" in hint(View(status="refused", trouble="the token is wrong"), Facts())
+
+
+def test_a_recording_says_what_its_keys_do_now() -> None:
+    def said(paused: bool, trouble: str = "") -> str:
+        return hint(View(status="replay", trouble=trouble), Facts(replay=(paused, 4.0)))
+
+    assert "playing at 4×" in said(False)
+    assert "[b]space[/] pauses" in said(False)
+    assert "[b]space[/] goes on" in said(True)
+    assert "at its end" in said(False, "the end")

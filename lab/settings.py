@@ -221,6 +221,8 @@ class RetrySettings(Section):
     backoff_max: Seconds = 1.0
     budget_percent: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=100)] = 20.0
     """Retries per hundred exchanges of a service, at most."""
+    budget_minimum: Count = 100
+    """Retries of a service in ten seconds that are allowed however few its exchanges are."""
 
 
 class BulkheadSettings(Section):

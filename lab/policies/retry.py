@@ -67,10 +67,11 @@ class RetryBudget:
 
     While there are few exchanges, `minimum` retries per window are allowed all the same, so that a lone
     request may have its retry; 0 percent allows none. A failing service thus gets its normal load and a
-    little more, never a multiple. After Finagle's RetryBudget and "Site Reliability Engineering", ch. 21.
+    little more, never a multiple. After Finagle's RetryBudget, whose default is ten a second as well, and
+    "Site Reliability Engineering", ch. 21.
     """
 
-    def __init__(self, percent: float = 20.0, minimum: int = 10, window: int = 10) -> None:
+    def __init__(self, percent: float = 20.0, minimum: int = 100, window: int = 10) -> None:
         self.percent = percent
         self.minimum = minimum if percent > 0 else 0
         self.exhausted = False
@@ -183,7 +184,10 @@ class Retry:
         if core is None:
             core = plug.find(options.use, ALGORITHMS)
         self._backoff: Backoff = plug.construct(core, **dict(options)) if isinstance(core, type) else core
-        self._accounts = PerService(context.services, lambda _: _Account(RetryBudget(options.budget_percent)))
+        self._accounts = PerService(
+            context.services,
+            lambda _: _Account(RetryBudget(options.budget_percent, options.budget_minimum)),
+        )
 
     async def __call__(self, exchange: Exchange, call_next: Handler) -> Response:
         name = exchange.service

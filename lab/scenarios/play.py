@@ -38,7 +38,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "cache": {"enabled": False, "use": "http"},
     "bulkhead": {"enabled": False},
     "breaker": {"enabled": False, "use": "consecutive", "options": {"fallback": None}},
-    "retry": {"enabled": True, "options": {"backoff": 0.05, "backoff_max": 1.0, "budget_percent": 20}},
+    "retry": {
+        "enabled": True,
+        "options": {"backoff": 0.05, "backoff_max": 1.0, "budget_percent": 20, "budget_minimum": 10},
+    },
 }
 """What each play starts from: the bare gateway. (Without the retry stage there is no deadline.)"""
 

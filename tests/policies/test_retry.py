@@ -257,7 +257,7 @@ class World:
             random=lambda: self.draw,
             emit=lambda kind, **data: self.events.append({"kind": kind, **data}),
         )
-        self.stage = Retry(RetrySettings(**options), self.context)
+        self.stage = Retry(RetrySettings(**{"budget_minimum": 10} | options), self.context)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -452,6 +452,12 @@ async def test_looking_shows_that_the_budget_is_back() -> None:
     assert [event["action"] for event in world.events] == ["exhausted", "restored"]
 
 
+async def test_so_many_retries_are_paid_for_as_the_budget_allows_at_least() -> None:
+    world = World(refused(), retries=1, budget_minimum=3)
+    attempts = [(await world.send())[1].attempts for _ in range(5)]
+    assert attempts == [2, 2, 2, 1, 1]
+
+
 async def test_no_budget_no_retry_and_no_event() -> None:
     world = World(refused(), budget_percent=0)
     _, exchange = await world.send()
@@ -473,7 +479,7 @@ async def test_adopt_goes_on_with_budgets_and_totals() -> None:
     for _ in range(20):
         await world.send()
     before = world.figures()
-    old, world.stage = world.stage, Retry(RetrySettings(backoff=0.1), world.context)
+    old, world.stage = world.stage, Retry(RetrySettings(backoff=0.1, budget_minimum=10), world.context)
     world.stage.adopt(old)
     assert world.figures() == before
     assert len(world.events) == 1

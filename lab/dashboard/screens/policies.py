@@ -56,6 +56,7 @@ OPTIONS = {
     "backoff": "the first pause is drawn from 0 to so many seconds, each further one from twice that",
     "backoff_max": "no pause is longer, in seconds",
     "budget_percent": "retries in a hundred requests of a service, at most",
+    "budget_minimum": "retries in ten seconds that are allowed however few requests there are",
 }
 """What the configuration's keys mean."""
 

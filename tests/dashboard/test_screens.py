@@ -138,6 +138,7 @@ async def test_options_that_are_none_are_told(busy: View) -> None:
 )
 def test_options_can_be_read_back(options: dict[str, object]) -> None:
     assert parse(flow(options)) == options
+    assert parse(flow(options | {"unset": None})) == options
 
 
 async def test_processes_are_stopped_restarted_killed_and_frozen(busy: View) -> None:

@@ -168,14 +168,15 @@ class Meaning(Framed):
             rows.append(line(("algorithms  ", DIM), ", ".join(known), (", or a class of your own", DIM)))
         rows.append(line())
         for name, value in view.policies.get(self.policy, {}).get("options", {}).items():
-            shown = flow({name: value}).partition(": ")[2]
+            shown = flow({name: value}).partition(": ")[2] or "–"
             rows.append(line(f"{name:<16}", (f"{shown:<14}  ", STRONG), (OPTIONS.get(name, ""), DIM)))
         return rows
 
 
 def flow(options: dict[str, Any]) -> str:
-    """`{"limit": 10, "window": 60.0}` → `limit: 10, window: 60`, readable by `parse`."""
-    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in options.items()}
+    """`{"limit": 10, "window": 60.0, "more": None}` → `limit: 10, window: 60`, readable by `parse`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in given.items()}
     written = yaml.safe_dump(whole, default_flow_style=True, sort_keys=False, width=10_000).strip()
     return written.removeprefix("{").removesuffix("}")
 

@@ -308,6 +308,8 @@ class Setup:
             env=variables,
             encoding="utf-8",
             errors="replace",
+            # The grader's sandboxes have users of their own, which must get at the libraries.
+            umask=-1 if WINDOWS else 0o022,
         )
         assert child.stdout is not None
         try:

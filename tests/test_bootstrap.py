@@ -369,6 +369,17 @@ def make_wheel(folder: Path, name: str) -> str:
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
+def test_what_is_installed_can_be_read_by_others_whatever_the_umask() -> None:
+    """Sandboxes of the grader have users of their own."""
+    before = os.umask(0o077)
+    try:
+        command = [sys.executable, "-c", "import os; print(os.umask(0))"]
+        assert list(bootstrap.Setup._subprocess(command)) == [str(0o022)]
+    finally:
+        os.umask(before)
+
+
 @posix_only
 def test_a_bare_python_sets_a_clone_up_by_itself(clone: Path, tmp_path: Path) -> None:
     """The whole of it, with a real venv and a real pip, and a folder in place of the package index."""

@@ -195,6 +195,8 @@ def test_it_can_write_nowhere_else(ask, sandboxes):
 def test_processes_and_threads_are_bounded(ask, sandboxes):
     room = 64 << 30  # so that it is not the memory of their stacks that ends it
     assert ask("threads", 10, memory=room) == 10
+    if os.geteuid() == 0 and "user" not in sandboxes.isolation:
+        pytest.skip("root is not bounded")
     if os.geteuid() == 0 or "files" in sandboxes.isolation:
         assert ask("threads", 200, memory=room, processes=40) < 40
     else:  # what else the user runs is counted too, and changes
@@ -404,6 +406,26 @@ def test_a_clone_is_covered_but_for_its_libraries(tmp_path, system, beside):
     command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in ("", "library", "root"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout == f"['.venv']['bin']{beside}", done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_an_environment_that_is_closed_to_others_matters_more_than_a_user_of_its_own(tmp_path, mode):
+    """As one is that pip made under a umask of 077."""
+    if os.geteuid() != 0 or in_user_namespace() or not zygote.works(jail.unshare, jail.CLONE_NEWNS):
+        pytest.skip("for a grader that is root and may mount")
+    for name in ("library", "root", "venv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "venv").chmod(mode)
+    program = (
+        "import sys\nfrom lab.grading.inside import jail, zygote\nlibrary, root, venv = sys.argv[1:]\n"
+        "jail.prefixes = lambda: [venv]\nisolation = ['files', 'user', 'processes']\n"
+        "given = {'library': library, 'empty': root, 'owner': [70000, 70000], 'isolation': isolation}\n"
+        "options = zygote.Options(given)\nzygote.find_out(options)\n"
+        "print(options.mounts, 'libraries' in options.isolation, 'user' in options.isolation)\n"
+    )
+    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in ("library", "root", "venv"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"True True {mode == 0o755}\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,11 @@ def find_out(options: Options) -> None:
             options.mounts = options.mounts or found == "files"
         elif kind == "user":
             options.owner = None  # a root that may not become anybody else, as in some containers
-    if options.mounts or works(reach_libraries, options):
+    if works(reach_libraries, options):
         options.isolation.add("libraries")
-    elif "files" in options.isolation:  # then that user is not needed, and the libraries are
+    elif "files" in options.isolation:  # then the libraries matter more than that user
         options.owner = None
+        options.isolation.discard("user")
         options.isolation.add("libraries")
     if options.owner is None and not (options.mounts and "processes" in options.isolation):
         options.isolation.discard("user")  # the same user, and in sight
@@ -201,9 +202,14 @@ def attempt(kind: str, options: Options) -> None:
 
 def reach_libraries(options: Options) -> None:
     """Raise `OSError` where Python itself is in a folder that the sandboxes' user may not enter."""
+    if options.mounts:
+        jail.unshare(jail.CLONE_NEWNS)
+        jail.new_root(options.empty, options.library, 1 << 20, options.owner or (0, 0))
+        jail.enter_root(options.empty)
     jail.drop_privileges(options.owner)
     for folder in (*jail.prefixes(), *(path for path in sys.path if path.endswith("-packages"))):
-        os.listdir(folder)
+        with contextlib.suppress(FileNotFoundError):  # not shown, and so not needed
+            os.listdir(folder)
 
 
 # -- the keeper ----------------------------------------------------------------------------------------------

@@ -292,7 +292,8 @@ async def bounded(function: Callable[[], T], seconds: float) -> T:
         failure: BaseException | None = None
         started = time.monotonic()
         try:
-            result = watchdog.call(function)
+            with contextlib.suppress(PolicyTimeout):  # an interruption has no words
+                result = watchdog.call(function)
             if time.monotonic() - started > seconds:
                 raise PolicyTimeout(f"took longer than {seconds:g} s")
         except BaseException as error:

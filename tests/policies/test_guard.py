@@ -230,7 +230,7 @@ async def test_a_function_in_a_thread_is_bounded() -> None:
     assert await bounded(lambda: 7, 1.0) == 7
     with pytest.raises(ZeroDivisionError):
         await bounded(raise_it, 1.0)
-    with pytest.raises(PolicyTimeout):
+    with pytest.raises(PolicyTimeout, match="0.05 s"):
         await bounded(spin, 0.05)
 
 
@@ -244,7 +244,7 @@ async def test_a_function_that_lets_no_interruption_pass_is_late_all_the_same() 
                 pass
         return 7
 
-    with pytest.raises(PolicyTimeout, match="longer than 1 s"):
+    with pytest.raises(PolicyTimeout, match="1 s"):
         await bounded(deaf, 1.0)
 
 

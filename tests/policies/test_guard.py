@@ -50,7 +50,7 @@ class Plain:
 class World:
     """A trial over a stage, with a last good one, and a count of what reached the service."""
 
-    def __init__(self, stage: Plain, bound: float = 0.05, watchdog: Watchdog | None = None) -> None:
+    def __init__(self, stage: Plain, bound: float = 0.5, watchdog: Watchdog | None = None) -> None:
         self.failures: list[BaseException] = []
         self.calls = 0
         self.good_calls = 0
@@ -74,7 +74,7 @@ class World:
         return Response(200)
 
     async def run(self) -> Response:
-        return await asyncio.wait_for(self.trial(Exchange("GET", b"/a"), self.service), 10)
+        return await asyncio.wait_for(self.trial(Exchange("GET", b"/a"), self.service), 60)
 
 
 def raise_it() -> None:
@@ -169,7 +169,7 @@ async def test_one_that_sleeps_in_the_event_loop_is_interrupted_too() -> None:
 
 
 async def test_waiting_for_the_service_is_not_holding_the_loop() -> None:
-    world = World(Plain(), bound=0.02)
+    world = World(Plain(), bound=0.1)
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def slow(exchange: Exchange) -> Response:
@@ -180,7 +180,7 @@ async def test_waiting_for_the_service_is_not_holding_the_loop() -> None:
     task = asyncio.ensure_future(world.trial(Exchange("GET", b"/a"), slow))
     await asked.wait()
     loop = asyncio.get_running_loop()
-    loop.call_later(0.1, go.set)
+    loop.call_later(0.3, go.set)
     assert (await task).status == 200
     assert world.failures == []
 
@@ -314,11 +314,11 @@ def busy(seconds: float) -> None:
 
 
 async def test_what_the_stages_further_in_take_is_not_the_stage_s_time() -> None:
-    world = World(Plain(), bound=0.02)
+    world = World(Plain(), bound=0.1)
 
     async def slow(exchange: Exchange) -> Response:
         await asyncio.sleep(0)
-        busy(0.1)
+        busy(0.3)
         return Response(200)
 
     assert (await world.trial(Exchange("GET", b"/a"), slow)).status == 200
@@ -344,14 +344,14 @@ async def test_asking_on_and_on_without_a_pause_is_holding_the_loop() -> None:
     async def at_once(exchange: Exchange) -> Response:
         return Response(204)
 
-    world = World(Insistent())
+    world = World(Insistent(), bound=0.05)
     assert (await world.trial(Exchange("GET", b"/a"), at_once)).status == 204
     assert [type(e) for e in world.failures] == [PolicyTimeout]
 
 
 async def test_of_two_on_trial_only_the_one_that_spins_is_taken_out() -> None:
     for _ in range(3):
-        outer, inner = World(Plain(), bound=0.1), World(Plain(before=spin), bound=0.1)
+        outer, inner = World(Plain(), bound=0.3), World(Plain(before=spin), bound=0.3)
 
         async def service(exchange: Exchange, inner: World = inner) -> Response:
             return await inner.trial(exchange, inner.service)
@@ -423,7 +423,7 @@ async def test_nobody_is_watched_after_an_exchange_that_nobody_awaits_any_more()
 
 @pytest.mark.parametrize("mistake", [raise_it, spin])
 def test_what_a_stage_does_where_nobody_could_catch_it_is_guarded(mistake: Callable[[], None]) -> None:
-    world = World(Plain())
+    world = World(Plain(), bound=0.05)
     seen: list[Any] = []
     world.guard(lambda *arguments: seen.extend(arguments))(1, 2)
     assert (seen, world.failures) == ([1, 2], [])

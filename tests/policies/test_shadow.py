@@ -35,7 +35,7 @@ REFERENCES = {
 
 
 def shadow_of(use: str, heard: list[Difference]) -> Shadow:
-    shadow = Shadow(use, Watchdog(0.05))
+    shadow = Shadow(use, Watchdog(0.5))
     shadow.differs = heard.append
     return shadow
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.wire.wire import Client, Gateway, Service, eventually, request, respond
 
-CONSECUTIVE = {"failures": 3, "open_for": 0.5, "probes": 3}
+CONSECUTIVE = {"failures": 3, "open_for": 1.0, "probes": 3}
 PATIENT = CONSECUTIVE | {"open_for": 1.5}
 """Probes that are out for longer than `open_for` give up their places: here they have time."""
 RATE = {
@@ -18,7 +18,7 @@ RATE = {
     "window": 10,
     "minimum_calls": 6,
     "failure_percent": 50,
-    "open_for": 0.5,
+    "open_for": 1.0,
     "probes": 2,
 }
 

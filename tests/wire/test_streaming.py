@@ -302,7 +302,7 @@ def test_row_32_a_service_that_does_not_take_the_body_is_504(other: Gateway, beh
 
 
 def test_row_32_no_free_connection_in_time_is_503(gateway: Gateway, behind) -> None:
-    service = behind(gateway, timeout=0.3, pool=1)
+    service = behind(gateway, timeout=1, pool=1)
     first, second = gateway.client(), gateway.client()
     first.send(request(f"/{service.name}/1"))
     peer, _ = service.asked()

@@ -433,14 +433,17 @@ def test_row_34_never_after_the_first_byte(gateway: Gateway, behind) -> None:
 
 
 def test_row_34_one_deadline_for_all_attempts(gateway: Gateway, behind) -> None:
-    service = behind(gateway, retries=10, timeout=2)
-    client = gateway.client()
+    service = behind(gateway, retries=10, timeout=3)
+    client, later = gateway.client(), gateway.client()
     client.send(request(f"/{service.name}/"))
-    peer, _ = service.asked()
-    assert client.quiet(1.5)
-    peer.close()
-    peer, _ = service.asked()  # half a second is left for the second attempt, which gets no answer
-    assert not client.quiet(1.5)
+    first, _ = service.asked()
+    assert client.quiet(1)
+    later.send(request(f"/{service.name}/later"))  # its deadline is a second after the first one's …
+    service.asked()
+    first.close()
+    peer, _ = service.asked()  # … and before what a second attempt would have with three seconds of its own
+    assert later.answer().status == 504
+    assert not client.quiet()
     assert client.answer().status == 504
     assert peer.gone()
     assert service.unasked()

@@ -23,8 +23,9 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000
 hypothesis.settings.load_profile("repeatable")
 
 # What is set for whoever runs the tests is not meant for what the tests start.
+MEANT_FOR_US = ("PYTEST_ADDOPTS", "WEB_CONCURRENCY", "COLUMNS", "LINES")
 for name in list(os.environ):
-    if name.startswith(("GATEWAY_", "LAB_", "UVICORN_")) or name in ("PYTEST_ADDOPTS", "WEB_CONCURRENCY"):
+    if name.startswith(("GATEWAY_", "LAB_", "UVICORN_")) or name in MEANT_FOR_US:
         del os.environ[name]
 
 # Nor is their deafness: a job in the background ignores Ctrl-C, one under nohup the end of its terminal, and

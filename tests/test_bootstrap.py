@@ -370,12 +370,15 @@ def make_wheel(folder: Path, name: str) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
-def test_what_is_installed_can_be_read_by_others_whatever_the_umask() -> None:
+def test_what_is_installed_can_be_read_by_others_whatever_the_umask(tmp_path: Path) -> None:
     """Sandboxes of the grader have users of their own."""
+    setup = Setup(Environment(tmp_path))
+    command = [sys.executable, "-c", "import os; print(os.umask(0))"]
     before = os.umask(0o077)
     try:
-        command = [sys.executable, "-c", "import os; print(os.umask(0))"]
-        assert list(bootstrap.Setup._subprocess(command)) == [str(0o022)]
+        with (tmp_path / "lock").open("w") as held:
+            setup._lock = held.fileno()
+            assert list(setup._subprocess(command)) == [str(0o022)]
     finally:
         os.umask(before)
 

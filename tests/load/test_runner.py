@@ -307,9 +307,15 @@ async def test_an_ordinary_locust_file_distributed_too(free_port: Callable[[], i
             )
             for _ in range(2)
         ]
-        ended = [child.communicate() for child in (master, *workers)]
-        [(out, err), *_] = await asyncio.wait_for(asyncio.gather(*ended), PATIENCE)
-    assert [child.returncode for child in (master, *workers)] == [0, 0, 0], err.decode()[-2000:]
+        try:
+            out, err = await asyncio.wait_for(master.communicate(), PATIENCE)
+        finally:
+            # One that missed its master's last message waits another minute for it: that is Locust's affair.
+            for child in (master, *workers):
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+            said = [(await worker.communicate())[1].decode() for worker in workers]
+    assert master.returncode == 0, "\n".join([err.decode(), *said])
     rows = json.loads(out[out.index(b"[\n") :])
     assert 0 < sum(row["num_requests"] for row in rows) < 240  # 120 were asked for: the rate is that of all
     assert sum(row["num_failures"] for row in rows) == 0

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import random
 import types
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin
@@ -80,6 +81,7 @@ class Check:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def check(
@@ -376,6 +378,10 @@ class Student:
         self._stand_ins: dict[int, StandIn] = {}
         self._started: dict[asyncio.Task[Any], Started] = {}
         self._moment: list[Step] | None = None
+
+    def pick(self, usual: T, among: Sequence[T]) -> T:
+        """`usual` for students; for a grader one of `among`, the same all through a run."""
+        return random.Random(f"{self.seed} {usual}").choice(among) if self.seed else usual
 
     def new(self, name: str, /, *args: Any, **kwargs: Any) -> Thing:
         """A new object of the class `name`."""

@@ -485,3 +485,16 @@ def test_a_check_that_stumbles_says_so_without_its_own_insides(run: Run) -> None
     assert result.status == "failed"
     assert "Traceback" not in result.text
     assert "the check could not work with" in result.text
+
+
+def test_a_grader_picks_what_is_usual_for_students(tmp_path: Path) -> None:
+    def picked(seed: int) -> list[int]:
+        channel = kit.LocalChannel(Agent(tmp_path))
+        channel.seed = seed
+        return [Student(channel).pick(usual, range(100, 1000)) for usual in (3, 4, 3)]
+
+    assert picked(0) == [3, 4, 3]
+    first, second, again = picked(7)
+    assert first == again != second
+    assert {first, second} <= set(range(100, 1000))
+    assert picked(7) == [first, second, again] != picked(8)

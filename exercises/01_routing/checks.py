@@ -10,6 +10,8 @@ from lab.exercises.kit import Shape, Student, check, expect, raises
 ROUTE = Shape("Route", service=str, path=str, query=str, url=str)
 SERVICES = {"service-a": "http://127.0.0.1:8001", "service-b": "http://127.0.0.1:8002"}
 FIRST = "test_the_first_segment_names_the_service"
+DISGUISE = {"words": ("service", "SERVICE", "Service", "items", "orders", "nothing", "color")}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 def route(student: Student, target: str, services: dict[str, str] | None = None) -> Any:

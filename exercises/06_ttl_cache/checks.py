@@ -8,6 +8,15 @@ from collections import OrderedDict
 from lab.exercises.kit import Failure, Student, Thing, check, expect, mismatch, show
 
 PUT = "test_what_was_put_is_found"
+DISGUISE = {
+    "TtlCache": {"ttl": "span"},
+    "get": ("text", "moment"),
+    "put": ("text", "text", "moment"),
+    "delete": ("text",),
+    "cache_key": ("text", "text", "text"),
+    "returns": {"get": "text", "cache_key": "text"},
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 def cache(student: Student, ttl: float = 30.0, max_entries: int = 100) -> Thing:
@@ -223,10 +232,14 @@ def allowed(
     request: dict[str, str] | None = None,
     response: dict[str, str] | None = None,
 ) -> None:
-    got = student.call("may_store", method, status, request or {}, response or {})
+    # A field of which nobody knows what it means changes nothing.
+    trace = student.pick(0, range(1, 1_000_000))
+    request = (request or {}) | ({"x-trace": str(trace)} if trace else {})
+    response = response or {}
+    got = student.call("may_store", method, status, request, response)
     if reason := mismatch(got, bool):
         raise Failure("may_store returns True or False", reason)
-    what = f"{method} → {status}, request {show(request or {})}, response {show(response or {})}"
+    what = f"{method} → {status}, request {show(request)}, response {show(response)}"
     expect(got, wanted, of="may_store", sent=what)
 
 

@@ -13,6 +13,14 @@ EDSGER = {"name": "edsger", "key": "edsger-x-secret", "allow": ["* /**"], "activ
 NOBODY = {"name": "nobody", "key": "nobody-0-secret", "allow": []}
 SECRETS = [key["key"] for key in (ADA, GRACE, EDSGER, NOBODY)]
 REST = [["host", "localhost"], ["accept", "*/*"], ["accept", "text/html"]]
+DISGUISE = {
+    "matches": ("text", "text"),
+    "words": (
+        *("service", "items", "health", "healthy", "anything", "ada", "ADA", "grace", "edsger", "nobody"),
+        *("secret", "SECRET", "secre", "secretx", "wrong"),
+    ),
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 class Service:

@@ -15,10 +15,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 FIRST = "test_nothing_said_means_the_defaults"
 FILE = (FIRST, "test_the_file_changes_what_it_names")
+DISGUISE = {
+    "words": (
+        *("TOKEN", "HOST", "EMPTY", "SET", "NOT", "OTHER", "ADMIN_SECRET"),
+        *("t0p", "ten", "soon", "seconds", "maybe"),
+    )
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
+
+
+def environment(student: Student, environ: dict[str, str]) -> dict[str, str]:
+    """In a grader's environment there is one more variable, which is nobody's business."""
+    size = student.pick(0, range(1, 1_000_000))
+    return environ | ({"HISTSIZE": str(size)} if size else {})
 
 
 def configure(student: Student, document: Any, environ: dict[str, str] | None = None) -> Any:
-    settings = student.call("configure", document, environ or {})
+    settings = student.call("configure", document, environment(student, environ or {}))
     expect_that(isinstance(settings, dict), "configure returns a dict of sections", settings)
     return settings
 
@@ -38,7 +51,7 @@ def expect_error(
 ) -> None:
     """A `ConfigError` whose text has all these words in it; of several in a tuple one will do."""
     with raises("ConfigError", when=when, mistake=mistake) as caught:
-        student.call("configure", document, environ)
+        student.call("configure", document, environment(student, environ))
     for word in words:
         choice = (word,) if isinstance(word, str) else word
         expect_that(

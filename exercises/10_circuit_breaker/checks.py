@@ -9,6 +9,17 @@ from lab.exercises.kit import Ref, Student, Thing, check, expect, expect_that
 
 OPENED = 100.0
 """When the breakers of `opened` open."""
+DISGUISE = {
+    "Consecutive": {"open_for": "span"},
+    "acquire": ("moment",),
+    "success": ("", "moment", "span"),
+    "failure": ("", "moment", "span"),
+    "release": ("", "moment"),
+    "state": ("moment",),
+    "retry_after": ("moment",),
+    "returns": {"retry_after": "span"},
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 def breaker(student: Student, failures: int = 3, open_for: float = 10.0, probes: int = 2) -> Thing:

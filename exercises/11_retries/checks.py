@@ -10,6 +10,15 @@ from lab.exercises.kit import Answer, Clock, Request, Student, Thing, check, exp
 
 START = 1000.0
 ATTEMPTS = "test_a_failure_is_tried_again"
+DISGUISE = {
+    "Backoff": {"backoff": "span", "backoff_max": "span"},
+    "Budget": {"window": "span"},
+    "exchange": ("moment",),
+    "take": ("moment",),
+    "returns": {"pause": "span"},
+    "words": ("service", "items"),
+}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 class Service:

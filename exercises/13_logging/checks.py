@@ -23,6 +23,8 @@ from lab.exercises.kit import (
 PATH = "/service-a/items/1"
 NAMED = ("test_the_answer_and_the_service_get_the_id",)
 LOGGED = ("test_a_line_for_each_exchange",)
+DISGUISE = {"words": ("service", "items", "hunter2", "ada")}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 
 class Log:

@@ -13,6 +13,8 @@ SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'\s*([a-zA-Z_]\w*)="((?:[^"\\]|\\[\\"n])*)"\s*(?:,|$)')
 COUNTED = ("test_requests_are_counted",)
 TIMED = ("test_buckets_are_cumulative",)
+DISGUISE = {"words": ("service",)}
+"""What a grader asks in other words: see `lab.grading.disguise`."""
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 

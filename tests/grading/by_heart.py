@@ -121,6 +121,7 @@ class Parrot:
         self._known = known
         self._histories = Histories()
         self._callbacks = []
+        self._tasks = {}
         self._numbers = itertools.count(1)
 
     def callback(self, function):
@@ -135,6 +136,8 @@ class Parrot:
                 return {"value": {"handle": [next(self._numbers), "clock"]}}
             case "open" | "asleep":
                 return {"value": 0}
+            case "cancel":
+                self._tasks[fields["task"]].cancel()
         return {"value": None}
 
     async def ask_async(self, op, fields):
@@ -142,6 +145,7 @@ class Parrot:
             for _ in range(PASSES):
                 await asyncio.sleep(0)
             return {"value": None}
+        self._tasks[fields["task"]] = asyncio.current_task()
         said = self._said(op, fields)
         for number in callbacks(fields["args"]):
             for args in said.told:

@@ -3,8 +3,6 @@
 Every starter, solution, variant, mistake and cheat is graded again and again. Each time the whole verdict
 must be the one of the first time, byte for byte: status, points, message, recognised mistake, what was
 printed. And it must be right: solutions and variants have all points, mistakes not, starters and cheats none.
-Of cheats only the points of each check are compared: many run against threads and processes of their own, and
-in which way they come to nothing is chance.
 `--burners` keeps so many cores busy meanwhile. Exit status 1 where a verdict changed or is wrong.
 """
 
@@ -25,6 +23,19 @@ from lab.grading.verdict import Verdict
 from tests.exercises.flips import BY_CHANCE, burners, files
 
 CHEATS = Path(__file__).parent / "cheats"
+RACES = (
+    "answers_twice",
+    "breaks_the_reader",
+    "fork_bomb",
+    "forging_thread",
+    "leaves_zombies",
+    "signals_itself",
+    "speaks_before_it_is_asked",
+    "takes_the_loop",
+    "talks_and_grows",
+    "traces_the_agent",
+)
+"""Cheats that run against themselves: which part of them is first is chance. They still have no points."""
 
 
 def submissions(exercise: Exercise, folder: Path) -> list[Submission]:
@@ -50,7 +61,7 @@ def lines(verdict: Verdict) -> list[str]:
     told = []
     for check in verdict.checks:
         data = vars(check) | {"seconds": 0}
-        if verdict.name.startswith("cheats/"):
+        if verdict.name.partition("/")[2].partition(".")[0] in RACES:
             data |= {"printed": "", "text": "", "status": ""}
         told.append(BY_CHANCE.sub("…", json.dumps(data, ensure_ascii=False)))
     return told
